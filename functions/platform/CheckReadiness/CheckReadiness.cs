@@ -1,0 +1,40 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+using Npgsql;
+
+namespace Agency.PlatformFunctions;
+
+/// <summary>What this process stands on. Each check says <c>ok</c> or why not.</summary>
+public sealed record ReadinessDto(string Status, IReadOnlyDictionary<string, string> Checks);
+
+[JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(ReadinessDto))]
+internal sealed partial class CheckReadinessJson : JsonSerializerContext;
+
+/// <summary>GET /health/ready: 200 when requests can be served, 503 when not.</summary>
+public sealed class CheckReadiness(Database database, FunctionApps apps)
+{
+    [Function(nameof(CheckReadiness)), AllowAnonymous]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "health/ready")] HttpRequest http, CancellationToken cancel)
+    {
+        var checks = new Dictionary<string, string>();
+        try
+        {
+            var pending = await Migrator.PendingAsync(database.System, apps.WithDomains(), cancel);
+            checks["database"] = "ok";
+            checks["migrations"] = pending.Count == 0 ? "ok" : $"{pending.Count} to apply; run ./agency migrate";
+        }
+        catch (NpgsqlException unreachable)
+        {
+            checks["database"] = unreachable.Message;
+        }
+
+        var ready = checks.Values.All(c => c == "ok");
+        return Answer.Health(ready, new ReadinessDto(ready ? "ready" : "unready", checks), CheckReadinessJson.Default.ReadinessDto);
+    }
+}

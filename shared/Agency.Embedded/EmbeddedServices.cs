@@ -1,0 +1,19 @@
+using Agency.Platform;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Agency.Embedded;
+
+public static class EmbeddedServices
+{
+    /// <summary>Every port on PostgreSQL alone.</summary>
+    public static IServiceCollection AddEmbedded(this IServiceCollection services)
+    {
+        services.AddSingleton<LogSignal>();
+        services.AddSingleton<GroupLock>();
+        services.AddSingleton<IEventLog, EmbeddedEventLog>();
+        services.AddSingleton<Sequencer>();
+        services.AddSingleton<ICommitListener>(p => p.GetRequiredService<Sequencer>());
+        services.AddHostedService(p => p.GetRequiredService<Sequencer>());
+        return services;
+    }
+}

@@ -1,0 +1,46 @@
+using System.Reflection;
+using Agency.Embedded;
+using Agency.Platform;
+using Microsoft.Azure.Functions.Worker.Builder;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Agency.Hosting;
+
+/// <summary>The composition root: the only place that knows which engine stands behind which port.</summary>
+public static partial class AgencyHosting
+{
+    /// <summary>Gives a worker the platform, the engines that its configuration names, and the middleware that every function shares.</summary>
+    /// <param name="apps">The function apps of this process; the program's own unless given.</param>
+    /// <exception cref="InvalidOperationException">A setting is missing; the message says which and how to set it.</exception>
+    public static FunctionsApplicationBuilder AddAgency(this FunctionsApplicationBuilder builder, params IReadOnlyList<Assembly> apps)
+    {
+        var settings = builder.Configuration;
+        // The official trigger wants a broker's address even where no broker is; the embedded log has none.
+        settings["KafkaBrokers"] ??= "localhost:9092";
+        var services = builder.Services;
+        services.AddSingleton(Postgres(settings));
+        services.AddSingleton(LocalIssuer.Open(settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency")));
+        services.AddPlatform(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
+        services.AddEmbedded();
+        AddPortable(services);
+
+        builder.UseMiddleware<ProblemMiddleware>();
+        builder.UseMiddleware<AuthenticationMiddleware>();
+        return builder;
+    }
+
+    private static PostgresSettings Postgres(IConfiguration settings)
+    {
+        if (settings["AGENCY_POSTGRES"] is { Length: > 0 } admin)
+            return PostgresSettings.From(admin);
+        if (settings.GetConnectionString("App") is { Length: > 0 } app && settings.GetConnectionString("System") is { Length: > 0 } system)
+            return new("", app, system);
+        throw new InvalidOperationException(
+            "No database is configured. Run ./agency up, or set AGENCY_POSTGRES to a connection string, or ConnectionStrings:App and ConnectionStrings:System.");
+    }
+
+    /// <summary>Present in the build whose worker has to be fed by us.</summary>
+    static partial void AddPortable(IServiceCollection services);
+}

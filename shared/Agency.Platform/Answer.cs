@@ -1,0 +1,89 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Http;
+
+namespace Agency.Platform;
+
+/// <summary>
+/// What a function answers: status, headers and a body that is already bytes, so that it can be cached, and stored for a replay.
+/// A GET whose <c>If-None-Match</c> names the entity tag gets 304.
+/// </summary>
+public sealed class Answer : IResult
+{
+    internal Answer(int status, ReadOnlyMemory<byte> body, string contentType = "application/json")
+    {
+        Status = status;
+        Body = body;
+        ContentType = contentType;
+    }
+
+    // Not public: the official worker also serialises the public properties of a result.
+    internal int Status { get; }
+
+    internal ReadOnlyMemory<byte> Body { get; }
+
+    internal string ContentType { get; }
+
+    internal string? Location { get; init; }
+
+    internal string? ETag { get; init; }
+
+    internal string? Link { get; init; }
+
+    internal int? RetryAfter { get; init; }
+
+    internal bool Replayed { get; init; }
+
+    public static Answer Ok<T>(T value, JsonTypeInfo<T> json, long? version = null) =>
+        new(200, JsonSerializer.SerializeToUtf8Bytes(value, json)) { ETag = Tag(version) };
+
+    /// <param name="nextPage">The path and query of the next page, or null when this is the last.</param>
+    public static Answer Page<T>(T value, JsonTypeInfo<T> json, string? nextPage) =>
+        new(200, JsonSerializer.SerializeToUtf8Bytes(value, json)) { Link = nextPage is null ? null : $"<{nextPage}>; rel=\"next\"" };
+
+    public static Answer Created<T>(string location, T value, JsonTypeInfo<T> json, long version) =>
+        new(201, JsonSerializer.SerializeToUtf8Bytes(value, json)) { Location = location, ETag = Tag(version) };
+
+    public static Answer Accepted<T>(string location, T value, JsonTypeInfo<T> json) =>
+        new(202, JsonSerializer.SerializeToUtf8Bytes(value, json)) { Location = location };
+
+    /// <summary>207: the body says for each item what became of it.</summary>
+    public static Answer MultiStatus<T>(T value, JsonTypeInfo<T> json) => new(207, JsonSerializer.SerializeToUtf8Bytes(value, json));
+
+    /// <summary>200 when healthy, else 503 with the same body.</summary>
+    public static Answer Health<T>(bool healthy, T value, JsonTypeInfo<T> json) =>
+        new(healthy ? 200 : 503, JsonSerializer.SerializeToUtf8Bytes(value, json)) { RetryAfter = healthy ? null : 1 };
+
+    public static Answer NoContent() => new(204, default);
+
+    public Task ExecuteAsync(HttpContext httpContext)
+    {
+        var response = httpContext.Response;
+        var headers = response.Headers;
+        if (ETag is not null)
+            headers.ETag = ETag;
+        if (ETag is not null && HttpMethods.IsGet(httpContext.Request.Method) && Conditions.Matches(httpContext.Request.Headers.IfNoneMatch, ETag))
+        {
+            response.StatusCode = 304;
+            return Task.CompletedTask;
+        }
+
+        response.StatusCode = Status;
+        if (Location is not null)
+            headers.Location = Location;
+        if (Link is not null)
+            headers.Link = Link;
+        if (RetryAfter is { } seconds)
+            headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
+        if (Replayed)
+            headers["Idempotency-Replayed"] = "true";
+        if (Body.IsEmpty)
+            return Task.CompletedTask;
+        response.ContentType = ContentType;
+        response.ContentLength = Body.Length;
+        return response.Body.WriteAsync(Body, httpContext.RequestAborted).AsTask();
+    }
+
+    private static string? Tag(long? version) => version is { } v ? string.Create(CultureInfo.InvariantCulture, $"\"{v}\"") : null;
+}

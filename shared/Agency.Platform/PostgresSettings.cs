@@ -1,0 +1,33 @@
+using System.Security.Cryptography;
+using System.Text;
+using Npgsql;
+
+namespace Agency.Platform;
+
+/// <summary>
+/// The three ways into one database. <see cref="Admin"/> owns the tables and migrates them. <see cref="App"/> is what handlers
+/// use: row-level security binds it. <see cref="System"/> is for plumbing that must see all organisations.
+/// </summary>
+public sealed record PostgresSettings(string Admin, string App, string System)
+{
+    /// <summary>
+    /// Derives the two roles from the owner's connection string. Their passwords are keyed hashes of the owner's, so that every
+    /// process that may migrate knows them and none has to be stored.
+    /// </summary>
+    /// <exception cref="ArgumentException">The text is not a connection string, or names no database.</exception>
+    public static PostgresSettings From(string adminConnectionString)
+    {
+        var admin = new NpgsqlConnectionStringBuilder(adminConnectionString);
+        if (string.IsNullOrEmpty(admin.Database))
+            throw new ArgumentException("The PostgreSQL connection string names no database.", nameof(adminConnectionString));
+        return new(admin.ConnectionString, Role("app").ConnectionString, Role("system").ConnectionString);
+
+        NpgsqlConnectionStringBuilder Role(string suffix)
+        {
+            var role = new NpgsqlConnectionStringBuilder(adminConnectionString) { Username = $"{admin.Database}_{suffix}" };
+            var key = Encoding.UTF8.GetBytes(admin.Password ?? "");
+            role.Password = Convert.ToHexStringLower(HMACSHA256.HashData(key, Encoding.UTF8.GetBytes($"agency role {role.Username}")));
+            return role;
+        }
+    }
+}

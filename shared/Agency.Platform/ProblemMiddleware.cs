@@ -1,0 +1,72 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+using Microsoft.Azure.Functions.Worker.Middleware;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+
+namespace Agency.Platform;
+
+/// <summary>Turns what an HTTP function throws into problem+json, and names the trace in every answer.</summary>
+public sealed partial class ProblemMiddleware(ILogger<ProblemMiddleware> log) : IFunctionsWorkerMiddleware
+{
+    public const string TraceHeader = "X-Trace-Id";
+
+    public async Task Invoke(FunctionContext context, FunctionExecutionDelegate next)
+    {
+        var http = context.GetHttpContext();
+        if (http is null)
+        {
+            await next(context);
+            return;
+        }
+
+        if (Activity.Current is { } activity)
+            http.Response.Headers[TraceHeader] = activity.TraceId.ToString();
+        Problem problem;
+        try
+        {
+            await next(context);
+            return;
+        }
+        catch (OperationCanceledException) when (http.RequestAborted.IsCancellationRequested)
+        {
+            // Nobody is left to answer.
+            return;
+        }
+        catch (Exception failure)
+        {
+            // The edge of the process: whatever was thrown, the client gets an answer and the log gets the cause.
+            problem = For(failure, context.FunctionDefinition.Name);
+        }
+
+        if (!http.Response.HasStarted)
+            await problem.ToAnswer().ExecuteAsync(http);
+    }
+
+    private Problem For(Exception failure, string function)
+    {
+        switch (failure)
+        {
+            case ProblemException { Problem: var problem }:
+                return problem with { TraceId = Activity.Current?.TraceId.ToString() };
+            case BadHttpRequestException bad:
+                return Problem.Of(bad.StatusCode, bad.StatusCode == 413 ? "body-too-large" : "bad-request", "The request is not valid HTTP", bad.Message);
+            case JsonException malformed:
+                return RequestBody.Malformed(malformed);
+            // Text with a NUL, a number or a time beyond what a column holds: the client's value, found out late.
+            case PostgresException { SqlState: "22021" or "22P05" or "22003" or "22008" }:
+                return Problem.Of(400, "validation", "The request is not valid", "A value cannot be stored.");
+            case NpgsqlException { IsTransient: true }:
+                LogFailed(failure, function);
+                return Problem.Of(503, "unavailable", "The database cannot be reached", "Try again in a moment.") with { RetryAfter = 1 };
+            default:
+                LogFailed(failure, function);
+                return Problem.Of(500, "internal", "Something went wrong", "The failure has been recorded under the trace id.");
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Function} failed.")]
+    private partial void LogFailed(Exception failure, string function);
+}

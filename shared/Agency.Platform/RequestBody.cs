@@ -1,0 +1,131 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Http;
+
+namespace Agency.Platform;
+
+/// <summary>Reads a command from a request: media type, size, JSON, then the record's validation attributes.</summary>
+public static class RequestBody
+{
+    /// <summary>Bytes; a route that takes more says so with <see cref="MaxBodyAttribute"/>.</summary>
+    public const int DefaultLimit = 256 * 1024;
+
+    private static readonly ConcurrentDictionary<Type, JsonTypeInfo> Strict = new();
+
+    /// <summary>The body as a valid <typeparamref name="T"/>.</summary>
+    /// <param name="http">The request.</param>
+    /// <param name="json">The slice's JSON context. Its options do not count: a request is read strictly, unknown fields refused.</param>
+    /// <param name="cancel">Ends the reading.</param>
+    /// <exception cref="ProblemException">415, 413, or 400 naming the fields.</exception>
+    public static async Task<T> ReadAsync<T>(this HttpRequest http, IJsonTypeInfoResolver json, CancellationToken cancel)
+    {
+        var body = await http.ReadJsonBytesAsync(cancel);
+        T? command;
+        try
+        {
+            command = JsonSerializer.Deserialize(body.Span, StrictInfo<T>(json));
+        }
+        catch (JsonException malformed)
+        {
+            throw new ProblemException(Malformed(malformed));
+        }
+
+        if (command is null)
+            throw new ProblemException(Problem.Validation("$", "The body must be a JSON object, not null."));
+        Validate(command);
+        return command;
+    }
+
+    /// <summary>The body's bytes, once its media type and size are right. The bytes are kept for the request's fingerprint.</summary>
+    /// <exception cref="ProblemException">415 or 413.</exception>
+    public static async Task<ReadOnlyMemory<byte>> ReadJsonBytesAsync(this HttpRequest http, CancellationToken cancel)
+    {
+        var media = http.ContentType.AsSpan();
+        var end = media.IndexOf(';');
+        if (!(end < 0 ? media : media[..end]).Trim().Equals("application/json", StringComparison.OrdinalIgnoreCase))
+            throw new ProblemException(Problem.Of(415, "unsupported-media-type", "The body must be JSON", "Send Content-Type: application/json."));
+        var exchange = Exchange.Of(http.HttpContext);
+        var limit = exchange.MaxBody;
+        if (http.ContentLength > limit)
+            throw TooLarge(limit);
+        while (true)
+        {
+            var read = await http.BodyReader.ReadAsync(cancel);
+            if (read.Buffer.Length > limit)
+                throw TooLarge(limit);
+            if (read.IsCompleted)
+            {
+                exchange.Body = read.Buffer.ToArray();
+                http.BodyReader.AdvanceTo(read.Buffer.End);
+                return exchange.Body;
+            }
+
+            http.BodyReader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
+        }
+    }
+
+    /// <summary>The problem for JSON that does not parse or does not fit.</summary>
+    public static Problem Malformed(JsonException malformed)
+    {
+        var path = malformed.Path is { Length: > 2 } p && p.StartsWith("$.", StringComparison.Ordinal) ? p[2..] : "$";
+        return Problem.Of(400, "malformed-json", "The body does not fit", "The body is not JSON of the expected shape.") with
+        {
+            // The serializer's message names CLR types; the position is what helps a client.
+            Errors = new Dictionary<string, string[]> { [path] = [Explain(malformed)] },
+        };
+    }
+
+    /// <summary>Checks the validation attributes of a record.</summary>
+    /// <exception cref="ProblemException">400 naming the fields.</exception>
+    public static void Validate(object command)
+    {
+        var results = new List<ValidationResult>();
+        if (Validator.TryValidateObject(command, new ValidationContext(command), results, validateAllProperties: true))
+            return;
+        throw new ProblemException(Problem.Validation(results
+            .SelectMany(r => r.MemberNames.DefaultIfEmpty("$"), (r, member) => (Member: JsonNamingPolicy.CamelCase.ConvertName(member), r.ErrorMessage))
+            .GroupBy(r => r.Member, r => r.ErrorMessage ?? "Not valid.")
+            .ToDictionary(g => g.Key, g => g.ToArray())));
+    }
+
+    private static JsonTypeInfo<T> StrictInfo<T>(IJsonTypeInfoResolver resolver) => (JsonTypeInfo<T>)Strict.GetOrAdd(
+        typeof(T),
+        static (type, resolver) => new JsonSerializerOptions(JsonSerializerDefaults.Web)
+        {
+            TypeInfoResolver = resolver,
+            UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+            RespectNullableAnnotations = true,
+            RespectRequiredConstructorParameters = true,
+            AllowDuplicateProperties = false,
+            NumberHandling = JsonNumberHandling.Strict,
+            MaxDepth = 32,
+        }.GetTypeInfo(type),
+        resolver);
+
+    private static string Explain(JsonException malformed)
+    {
+        var at = malformed.LineNumber is { } line ? $" (line {line + 1}, byte {malformed.BytePositionInLine + 1})" : "";
+        var text = malformed.Message;
+        return text switch
+        {
+            _ when text.Contains("missing required", StringComparison.Ordinal) || text.Contains("could not be mapped", StringComparison.Ordinal) =>
+                "Fields are missing or unknown: " + string.Join(", ", text.Split('\'').Where((_, i) => i % 2 == 1).Where(n => !n.Contains('.', StringComparison.Ordinal))) + at,
+            _ when text.Contains("Duplicate", StringComparison.OrdinalIgnoreCase) => "A field is given twice" + at,
+            _ => "Not valid here" + at,
+        };
+    }
+
+    private static ProblemException TooLarge(int limit) =>
+        new(Problem.Of(413, "body-too-large", "The body is too large", $"This route takes at most {limit} bytes."));
+}
+
+/// <summary>How many bytes of body a route takes, where that is more than <see cref="RequestBody.DefaultLimit"/>.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class MaxBodyAttribute(int bytes) : Attribute
+{
+    public int Bytes { get; } = bytes;
+}

@@ -1,0 +1,193 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Microsoft.AspNetCore.Http;
+using Npgsql;
+
+namespace Agency.Platform;
+
+/// <summary>An event that a transaction has recorded.</summary>
+public sealed record RecordedEvent(Guid Id, string Tenant, string Topic, string Type, string Subject, long Version, ReadOnlyMemory<byte> Data);
+
+/// <summary>Told after a transaction has committed, in the process that did it. Must be quick and must not throw.</summary>
+public interface ICommitListener
+{
+    void Committed(IReadOnlyList<RecordedEvent> events);
+}
+
+/// <summary>
+/// One connection and transaction on behalf of the <see cref="Caller"/>. State and the events that tell of it commit together or
+/// not at all. Queries outside <see cref="RunAsync"/> are reads: each is a round trip of its own that sees the caller's rows only.
+/// </summary>
+public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICommitListener> listeners) : IAsyncDisposable
+{
+    private const int Attempts = 3;
+    private readonly List<RecordedEvent> _events = [];
+    private NpgsqlConnection? _connection;
+    private NpgsqlTransaction? _transaction;
+    private bool _tenantSet;
+
+    /// <summary>
+    /// Runs a command in a transaction and commits it with its events. A deadlock or serialization failure runs it again, so
+    /// <paramref name="command"/> must do nothing but SQL and Append. What it throws undoes everything.
+    /// </summary>
+    /// <returns>The command's answer. Given an <c>Idempotency-Key</c> that has one, the stored answer, and the command does not run.</returns>
+    /// <exception cref="ProblemException">409 when the key's first request is still running; 422 when the key belongs to another request.</exception>
+    public async Task<Answer> RunAsync(HttpRequest http, Func<Task<Answer>> command, CancellationToken cancel)
+    {
+        var key = IdempotencyKey.From(http, caller);
+        return await TransactAsync(
+            async () =>
+            {
+                if (key is not null && await key.ClaimAsync(this, cancel) is { } stored)
+                    return stored;
+                var fresh = await command();
+                if (key is not null)
+                    await key.StoreAsync(this, fresh, cancel);
+                return fresh;
+            },
+            cancel);
+    }
+
+    /// <summary>The same for work that no request started.</summary>
+    public async Task<T> TransactAsync<T>(Func<Task<T>> work, CancellationToken cancel)
+    {
+        if (_transaction is not null)
+            throw new InvalidOperationException("A unit of work is one transaction; this one is already in it.");
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                _events.Clear();
+                _connection = await database.App.OpenConnectionAsync(cancel);
+                _transaction = await _connection.BeginTransactionAsync(cancel);
+                var result = await work();
+                await FlushAsync(cancel);
+                // Once the commit is sent its outcome must be learned, also when the client has gone.
+                await _transaction.CommitAsync(CancellationToken.None);
+                await CloseAsync();
+                Tell();
+                return result;
+            }
+            catch (PostgresException conflict) when (attempt < Attempts
+                && conflict.SqlState is PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected)
+            {
+                await CloseAsync();
+                await Task.Delay(Random.Shared.Next(5, 20 * attempt), cancel);
+            }
+            finally
+            {
+                await CloseAsync();
+            }
+        }
+    }
+
+    /// <summary>Records an event; it is written when the transaction commits.</summary>
+    /// <param name="data">The event.</param>
+    /// <param name="subject">The aggregate's id.</param>
+    /// <param name="version">The aggregate's version after the event, from 1; a version can be recorded once.</param>
+    public void Append<T>(T data, string subject, long version)
+        where T : IDomainEvent<T>
+    {
+        if (_transaction is null)
+            throw new InvalidOperationException("An event is recorded inside the transaction of what it tells of.");
+        _events.Add(new(
+            Guid.CreateVersion7(), caller.Tenant, T.EventType.Topic, T.EventType.Name, subject, version,
+            JsonSerializer.SerializeToUtf8Bytes(data, T.EventType.Json)));
+    }
+
+    /// <inheritdoc cref="Append{T}(T, string, long)"/>
+    public void Append<T>(T data, Guid subject, long version)
+        where T : IDomainEvent<T> => Append(data, subject.ToString(), version);
+
+    /// <summary>Every row.</summary>
+    public Task<List<T>> QueryAsync<T>(Sql sql, Func<NpgsqlDataReader, T> map, CancellationToken cancel) => ReadAsync(
+        sql,
+        async reader =>
+        {
+            var rows = new List<T>();
+            while (await reader.ReadAsync(cancel))
+                rows.Add(map(reader));
+            return rows;
+        },
+        cancel);
+
+    /// <summary>The first row, or the default when there is none.</summary>
+    public Task<T?> QueryFirstAsync<T>(Sql sql, Func<NpgsqlDataReader, T> map, CancellationToken cancel) => ReadAsync(
+        sql, async reader => await reader.ReadAsync(cancel) ? map(reader) : default, cancel);
+
+    /// <summary>Rows changed.</summary>
+    public async Task<int> ExecuteAsync(Sql sql, CancellationToken cancel)
+    {
+        if (_transaction is null)
+            throw new InvalidOperationException("A change needs a transaction; call RunAsync.");
+        return await ReadAsync(sql, static reader => Task.FromResult(reader.RecordsAffected), cancel);
+    }
+
+    public async ValueTask DisposeAsync() => await CloseAsync();
+
+    private async Task<T> ReadAsync<T>(Sql sql, Func<NpgsqlDataReader, Task<T>> read, CancellationToken cancel)
+    {
+        if (_connection is not null)
+            return await ReadOnAsync(_connection, sql, read, cancel);
+        await using var connection = await database.App.OpenConnectionAsync(cancel);
+        return await ReadOnAsync(connection, sql, read, cancel);
+    }
+
+    private async Task<T> ReadOnAsync<T>(NpgsqlConnection connection, Sql sql, Func<NpgsqlDataReader, Task<T>> read, CancellationToken cancel)
+    {
+        await using var batch = connection.CreateBatch();
+        // Set in the same round trip, and local to its transaction: a batch outside one is a transaction of its own.
+        var setTenant = _transaction is null || !_tenantSet;
+        if (setTenant)
+            ((Sql)$"select set_config('agency.tenant', {caller.Tenant}, true)").AddTo(batch);
+        sql.AddTo(batch);
+        await using var reader = await batch.ExecuteReaderAsync(cancel);
+        if (setTenant)
+            await reader.NextResultAsync(cancel);
+        _tenantSet = _transaction is not null;
+        return await read(reader);
+    }
+
+    private async Task FlushAsync(CancellationToken cancel)
+    {
+        if (_events.Count == 0)
+            return;
+        await using var batch = _connection!.CreateBatch();
+        if (!_tenantSet)
+            ((Sql)$"select set_config('agency.tenant', {caller.Tenant}, true)").AddTo(batch);
+        var trace = Activity.Current is { IdFormat: ActivityIdFormat.W3C } activity ? activity.Id : null;
+        foreach (var e in _events)
+            ((Sql)$"""
+                insert into platform.events (event_id, tenant_id, topic, type, subject, version, trace_parent, data)
+                values ({e.Id}, {e.Tenant}, {e.Topic}, {e.Type}, {e.Subject}, {e.Version}, {trace}, {new Json(e.Data)})
+                """).AddTo(batch);
+        await batch.ExecuteNonQueryAsync(cancel);
+    }
+
+    private void Tell()
+    {
+        if (_events.Count == 0)
+            return;
+        var events = _events.ToArray();
+        _events.Clear();
+        foreach (var listener in listeners)
+            listener.Committed(events);
+    }
+
+    private async Task CloseAsync()
+    {
+        if (_connection is null)
+            return;
+        _tenantSet = false;
+        // Disposing an unfinished transaction rolls it back.
+        if (_transaction is { } transaction)
+        {
+            _transaction = null;
+            await transaction.DisposeAsync();
+        }
+
+        var connection = _connection;
+        _connection = null;
+        await connection.DisposeAsync();
+    }
+}

@@ -1,0 +1,59 @@
+using System.Text.RegularExpressions;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+using Microsoft.Azure.Functions.Worker.Middleware;
+using Microsoft.Extensions.Configuration;
+
+namespace Agency.Worker;
+
+/// <summary>The functions of this process behind their middleware, each started by its trigger.</summary>
+internal sealed partial class FunctionHost(
+    IReadOnlyList<Function> functions,
+    IReadOnlyList<Func<FunctionExecutionDelegate, FunctionExecutionDelegate>> middleware,
+    IConfiguration configuration)
+{
+    public IEnumerable<(Function Function, KafkaTriggerAttribute Trigger)> RecordFunctions => Of<KafkaTriggerAttribute>();
+
+    public IEnumerable<(Function Function, TimerTriggerAttribute Trigger)> TimerFunctions => Of<TimerTriggerAttribute>();
+
+    /// <summary>Gives every HTTP function its endpoint.</summary>
+    public void Map(WebApplication app)
+    {
+        app.UseStatusCodePages();
+        app.UseRouting();
+        foreach (var (function, trigger) in Of<HttpTriggerAttribute>())
+        {
+            var pipeline = Pipeline(function);
+            var route = "/" + (trigger.Route ?? function.Definition.Name).TrimStart('/');
+            app.MapMethods(route, trigger.Methods is { Length: > 0 } methods ? methods.Select(m => m.ToUpperInvariant()) : AnyMethod, async http =>
+            {
+                var invocation = new Invocation(function, http.RequestServices, http, null, http.RequestAborted);
+                await pipeline(invocation);
+                // As in the official worker, the result is written after the middleware has returned.
+                if (invocation.Result is IResult result && !http.Response.HasStarted)
+                    await result.ExecuteAsync(http);
+            }).WithDisplayName(function.Definition.Name);
+        }
+    }
+
+    /// <summary>The middleware around one function, composed once.</summary>
+    public FunctionExecutionDelegate Pipeline(Function function) =>
+        middleware.Reverse().Aggregate(
+            (FunctionExecutionDelegate)(context => function.InvokeAsync((Invocation)context)),
+            (next, wrap) => wrap(next));
+
+    /// <summary>Replaces each <c>%Name%</c> by the setting of that name.</summary>
+    /// <exception cref="InvalidOperationException">There is no such setting.</exception>
+    public string Resolve(Function function, string text) => SettingName().Replace(text, match =>
+        configuration[match.Groups[1].Value] ?? throw new InvalidOperationException(
+            $"Function {function.Definition.Name} needs the setting {match.Groups[1].Value}. Set it in the environment or under Values in local.settings.json."));
+
+    private static readonly string[] AnyMethod = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+    private IEnumerable<(Function, T)> Of<T>()
+        where T : Attribute => functions.Where(f => f.Trigger is T).Select(f => (f, (T)f.Trigger));
+
+    [GeneratedRegex("%([^%]+)%")]
+    private static partial Regex SettingName();
+}
