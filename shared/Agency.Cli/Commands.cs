@@ -1,0 +1,138 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.Globalization;
+using Agency.Platform;
+
+namespace Agency.Cli;
+
+/// <summary>What <c>./agency</c> understands.</summary>
+internal static class Commands
+{
+    // Longer than the host's own time for requests in flight, after which PostgreSQL is stopped too.
+    private static readonly TimeSpan TimeToStop = TimeSpan.FromSeconds(90);
+
+    /// <summary>Runs one command and returns the process's exit code. Every failure ends as a sentence on the error output.</summary>
+    public static async Task<int> RunAsync(string[] args, Terminal terminal)
+    {
+        var parsed = Root(terminal).Parse(args.Length == 0 ? ["--help"] : args);
+        if (parsed.Errors is [var wrong, ..])
+        {
+            var message = parsed.UnmatchedTokens is [var unknown, ..] ? $"'{unknown}' is no command or option here." : wrong.Message;
+            await terminal.Error.WriteLineAsync($"agency: {message} See ./agency --help.");
+            return CommandException.Usage;
+        }
+
+        try
+        {
+            return await parsed.InvokeAsync(new InvocationConfiguration
+            {
+                Output = terminal.Output,
+                Error = terminal.Error,
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = TimeToStop,
+            });
+        }
+        catch (OperationCanceledException)
+        {
+            await terminal.Error.WriteLineAsync("agency: stopped before it was done.");
+            return CommandException.Failed;
+        }
+        catch (CommandException failure)
+        {
+            await terminal.Error.WriteLineAsync($"agency: {failure.Message}");
+            return failure.ExitCode;
+        }
+        catch (Exception failure)
+        {
+            // The process's edge: whatever went wrong, the person at the terminal gets a sentence, not a stack trace.
+            await terminal.Error.WriteLineAsync($"agency: {OneLine(failure.Message)}");
+            return CommandException.Failed;
+        }
+    }
+
+    private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+
+    private static Command Root(Terminal terminal) => new("./agency", "Agency: the backend of an AI agency, on this machine.")
+    {
+        new HelpOption(),
+        Command("up", "Starts PostgreSQL and every function, and runs until Ctrl-C.", (workspace, cancel) => LocalHost.RunAsync(workspace, terminal, cancel)),
+        Command("down", "Stops what runs in this home.", (workspace, cancel) => StatusCommands.DownAsync(workspace, terminal, cancel)),
+        StatusCommand(terminal),
+        Token(terminal),
+        Command("migrate", "Brings the database to what this build needs.", (workspace, cancel) => MigrateAsync(workspace, terminal, cancel)),
+        Import(terminal),
+        Test(terminal),
+    };
+
+    private static Command Command(string name, string description, Func<Workspace, CancellationToken, Task> run)
+    {
+        var command = new Command(name, description);
+        command.SetAction((_, cancel) => run(Workspace.FromEnvironment(), cancel));
+        return command;
+    }
+
+    private static Command StatusCommand(Terminal terminal)
+    {
+        var command = new Command("status", "Tells what runs. Exit code 0 when the platform is ready, else 1.");
+        command.SetAction((_, cancel) => StatusCommands.StatusAsync(Workspace.FromEnvironment(), terminal, cancel));
+        return command;
+    }
+
+    private static Command Token(Terminal terminal)
+    {
+        var organisation = new Option<string>("--org") { Description = "The organisation it speaks for.", DefaultValueFactory = _ => "demo" };
+        var subject = new Option<string>("--subject") { Description = "Whom it names.", DefaultValueFactory = _ => "local-admin" };
+        var scopes = new Option<string?>("--scopes") { Description = "What it allows, separated by spaces or commas. All there are when left out." };
+        var lifetime = new Option<TimeSpan>("--lifetime")
+        {
+            Description = "How long it is valid, such as 30m, 8h or 7d.",
+            DefaultValueFactory = _ => TimeSpan.FromHours(8),
+            CustomParser = result =>
+            {
+                if (Durations.TryParse(result.Tokens[0].Value, out var time))
+                    return time;
+                result.AddError($"'{result.Tokens[0].Value}' is not a lifetime; write 30m, 8h or 7d.");
+                return default;
+            },
+        };
+        var command = new Command("token", "Prints a bearer token of this home's issuer.") { organisation, subject, scopes, lifetime };
+        command.SetAction(parsed => terminal.Output.WriteLine(Tokens.Issue(
+            Workspace.FromEnvironment(),
+            parsed.GetValue(organisation)!,
+            parsed.GetValue(subject)!,
+            parsed.GetValue(scopes)?.Split((char[])[' ', ','], StringSplitOptions.RemoveEmptyEntries),
+            parsed.GetValue(lifetime))));
+        return command;
+    }
+
+    private static Command Import(Terminal terminal)
+    {
+        var file = new Argument<FileInfo>("csv") { Description = "A file in the UCI Online Retail format." };
+        var command = new Command("import", "Sends a shop's invoice lines through the public API. Safe to run again. Exit code 3 when lines were refused.") { file };
+        command.SetAction((parsed, cancel) =>
+            Importer.RunAsync(Workspace.FromEnvironment(), parsed.GetRequiredValue(file), terminal, cancel));
+        return command;
+    }
+
+    private static Command Test(Terminal terminal)
+    {
+        var filter = new Option<string?>("--filter") { Description = "Only the tests this dotnet test filter names." };
+        var noCoverage = new Option<bool>("--no-coverage") { Description = "Do not measure line coverage." };
+        var command = new Command("test", "Runs every test on a PostgreSQL of its own, and measures line coverage.") { filter, noCoverage };
+        command.SetAction((parsed, cancel) => TestCommand.RunAsync(
+            Workspace.FromEnvironment(), parsed.GetValue(filter), measureCoverage: !parsed.GetValue(noCoverage), terminal, cancel));
+        return command;
+    }
+
+    private static async Task MigrateAsync(Workspace workspace, Terminal terminal, CancellationToken cancel)
+    {
+        var applied = await terminal.StepAsync("Migrating the database", async say =>
+        {
+            var connection = await PostgresServer.EnsureAsync(workspace.Home, say, cancel);
+            return await Migrator.RunAsync(PostgresSettings.From(connection), FunctionApps.WithMigrations, say, cancel);
+        });
+        await terminal.Output.WriteLineAsync(applied == 0
+            ? "The database was up to date."
+            : string.Create(CultureInfo.InvariantCulture, $"Applied {applied} migration(s)."));
+    }
+}

@@ -1,0 +1,21 @@
+using System.Reflection;
+
+namespace Agency.Cli;
+
+/// <summary>The assemblies of the function apps and domains, as the build found them by enumerating <c>functions/*/*</c>.</summary>
+internal static class FunctionApps
+{
+    /// <summary>Every function app of this build; none in the official one, where each app runs in the Functions host.</summary>
+    public static IReadOnlyList<Assembly> All { get; } = Load("FunctionApps");
+
+    /// <summary>Everything that may carry migrations.</summary>
+    public static IReadOnlyList<Assembly> WithMigrations { get; } = [.. Load("Domains"), Assembly.Load("Agency.Embedded")];
+
+    private static Assembly[] Load(string key) =>
+    [
+        .. typeof(FunctionApps).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
+            .Where(list => list.Key == key)
+            .SelectMany(list => list.Value!.Split(';', StringSplitOptions.RemoveEmptyEntries))
+            .Select(Assembly.Load),
+    ];
+}

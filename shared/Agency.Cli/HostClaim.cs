@@ -1,0 +1,50 @@
+using System.Globalization;
+
+namespace Agency.Cli;
+
+/// <summary>
+/// One home runs one host. The claim is a locked file, which the system unlocks however the process ends, so it is never stale;
+/// a second file tells the process's number.
+/// </summary>
+internal sealed class HostClaim : IDisposable
+{
+    private readonly FileStream _lock;
+
+    private HostClaim(FileStream held) => _lock = held;
+
+    /// <exception cref="CommandException">Another process holds it.</exception>
+    public static HostClaim Take(Workspace workspace)
+    {
+        var held = TryLock(workspace) ?? throw new CommandException(
+            $"Agency already runs in {workspace.Home} (process {Holder(workspace)}); stop it with ./agency down, or set AGENCY_HOME and AGENCY_PORT to run another.");
+        File.WriteAllText(PidFile(workspace), Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
+        return new(held);
+    }
+
+    /// <summary>The number of the process that runs this home's host, or null when none does.</summary>
+    public static int? Holder(Workspace workspace)
+    {
+        if (!Directory.Exists(workspace.Home))
+            return null;
+        using var held = TryLock(workspace);
+        return held is null && File.Exists(PidFile(workspace)) && int.TryParse(File.ReadAllText(PidFile(workspace)), CultureInfo.InvariantCulture, out var id)
+            ? id
+            : null;
+    }
+
+    public void Dispose() => _lock.Dispose();
+
+    private static string PidFile(Workspace workspace) => Path.Combine(workspace.Home, "host.pid");
+
+    private static FileStream? TryLock(Workspace workspace)
+    {
+        try
+        {
+            return new(Path.Combine(workspace.Home, "host.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+using Agency.Cli;
+
+return await Commands.RunAsync(args, Terminal.OfThisProcess());

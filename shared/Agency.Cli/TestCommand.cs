@@ -1,0 +1,84 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Agency.Cli;
+
+/// <summary>Runs every test project on a PostgreSQL of the tests' own, and measures which lines they run.</summary>
+internal static class TestCommand
+{
+    private const double LeastCoverage = 0.90;
+    private const int WorstFiles = 10;
+    private static readonly string[] Covered = ["shared", "functions"];
+
+    /// <summary>Returns 0 when all passed and enough lines ran, else 1. The last line of the output counts the tests.</summary>
+    public static async Task<int> RunAsync(Workspace workspace, string? filter, bool measureCoverage, Terminal terminal, CancellationToken cancel)
+    {
+        var results = Path.Combine(workspace.Home, "test", "results");
+        if (Directory.Exists(results))
+            Directory.Delete(results, recursive: true);
+        Directory.CreateDirectory(results);
+        var connection = await terminal.StepAsync(
+            "Preparing PostgreSQL for the tests", say => PostgresServer.EnsureForTestsAsync(workspace.Home, say, cancel));
+
+        List<string> arguments = ["test", Path.Combine(workspace.Root, "Agency.Functions.sln"), "-c", "Release", "-nodeReuse:false", "--nologo"];
+        arguments.AddRange(["--logger", "trx", "--logger", "console;verbosity=normal", "--results-directory", results]);
+        if (filter is not null)
+            arguments.AddRange(["--filter", filter]);
+        if (measureCoverage)
+            arguments.AddRange(["--collect", "XPlat Code Coverage"]);
+        var exit = await DotnetAsync(workspace.Root, arguments, connection, cancel);
+        return Conclude(workspace.Root, results, exit, measureCoverage, isWhole: filter is null, terminal);
+    }
+
+    /// <summary>Reads what the run left in <paramref name="results"/> and prints the verdict.</summary>
+    internal static int Conclude(string root, string results, int exit, bool measureCoverage, bool isWhole, Terminal terminal)
+    {
+        var tests = TestResults.Read(Directory.EnumerateFiles(results, "*.trx", SearchOption.AllDirectories));
+        foreach (var (test, reason) in tests.Skips)
+            terminal.Output.WriteLine($"Skipped {test}: {reason}");
+        var isCovered = !measureCoverage || PrintCoverage(root, results, isWhole, terminal);
+        if (exit != 0 && tests.Failed == 0)
+            terminal.Error.WriteLine("agency: dotnet test failed without a failed test; its own message is above.");
+        terminal.Output.WriteLine(tests.ToString());
+        return exit == 0 && tests.Failed == 0 && isCovered ? 0 : CommandException.Failed;
+    }
+
+    private static bool PrintCoverage(string root, string results, bool isWhole, Terminal terminal)
+    {
+        var coverage = LineCoverage.Read(root, Directory.EnumerateFiles(results, "coverage.cobertura.xml", SearchOption.AllDirectories));
+        foreach (var folder in Covered)
+            terminal.Output.WriteLine(Describe($"{folder}/", coverage.Below(folder)));
+        var together = coverage.Below(Covered);
+        terminal.Output.WriteLine(Describe("together", together));
+        if (!isWhole || Share(together) >= LeastCoverage)
+            return true;
+        terminal.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"agency: line coverage is below {LeastCoverage:P0}. Most lines without a test:"));
+        foreach (var (file, missed, lines) in coverage.Worst(WorstFiles, Covered))
+            terminal.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {missed,5} of {lines,5}  {file}"));
+        return false;
+    }
+
+    private static string Describe(string name, (int Hit, int Lines) count) =>
+        string.Create(CultureInfo.InvariantCulture, $"Line coverage of {name}: {Share(count) * 100:0.0} % ({count.Hit} of {count.Lines} lines)");
+
+    private static double Share((int Hit, int Lines) count) => count.Lines == 0 ? 0 : (double)count.Hit / count.Lines;
+
+    /// <summary>Runs dotnet on this terminal, so that its progress is seen as it happens.</summary>
+    private static async Task<int> DotnetAsync(string root, IEnumerable<string> arguments, string connection, CancellationToken cancel)
+    {
+        var start = new ProcessStartInfo("dotnet", arguments) { WorkingDirectory = root };
+        start.Environment[PostgresServer.TestConnectionVariable] = connection;
+        using var process = Process.Start(start)!;
+        try
+        {
+            await process.WaitForExitAsync(cancel);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            throw;
+        }
+
+        return process.ExitCode;
+    }
+}
