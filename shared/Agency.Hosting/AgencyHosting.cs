@@ -31,7 +31,7 @@ public static partial class AgencyHosting
         return builder;
     }
 
-    private static PostgresSettings Postgres(IConfiguration settings)
+    private static PostgresSettings Postgres(ConfigurationManager settings)
     {
         if (settings["AGENCY_POSTGRES"] is { Length: > 0 } admin)
             return PostgresSettings.From(admin);

@@ -82,7 +82,7 @@ public sealed record CloudEvent(
             Offset = offset,
             Key = Encoding.UTF8.GetBytes(Subject),
             Value = Data.ToArray(),
-            Timestamp = new() { UnixTimestampMs = Time.ToUnixTimeMilliseconds() },
+            Timestamp = new() { UnixTimestampMs = Time.ToUnixTimeMilliseconds(), Type = KafkaTimestampType.CreateTime },
             Headers = [.. headers],
         };
     }

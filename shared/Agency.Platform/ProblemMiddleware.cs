@@ -22,8 +22,9 @@ public sealed partial class ProblemMiddleware(ILogger<ProblemMiddleware> log) : 
             return;
         }
 
-        if (Activity.Current is { } activity)
-            http.Response.Headers[TraceHeader] = activity.TraceId.ToString();
+        // The official worker starts an activity only when something listens; the trace id is needed in any case.
+        using var own = Activity.Current is null ? new Activity(context.FunctionDefinition.Name).SetParentId(context.TraceContext.TraceParent).Start() : null;
+        http.Response.Headers[TraceHeader] = Activity.Current!.TraceId.ToString();
         Problem problem;
         try
         {

@@ -40,7 +40,9 @@ namespace Microsoft.Azure.Functions.Worker.Builder
 
         public IServiceCollection Services => _web.Services;
 
-        public IConfigurationManager Configuration => _web.Configuration;
+        public ConfigurationManager Configuration => _web.Configuration;
+
+        IConfigurationManager IHostApplicationBuilder.Configuration => _web.Configuration;
 
         public IHostEnvironment Environment => _web.Environment;
 

@@ -34,7 +34,17 @@ public class KafkaTimestamp
 {
     public long UnixTimestampMs { get; set; }
 
+    public KafkaTimestampType Type { get; set; }
+
     public DateTimeOffset DateTimeOffset => DateTimeOffset.FromUnixTimeMilliseconds(UnixTimestampMs);
+}
+
+/// <summary>Who has set a record's time.</summary>
+public enum KafkaTimestampType
+{
+    NotAvailable,
+    CreateTime,
+    LogAppendTime,
 }
 
 /// <summary>What a timer function learns of its schedule.</summary>

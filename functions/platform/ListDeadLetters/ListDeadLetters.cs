@@ -1,0 +1,49 @@
+using System.Globalization;
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+/// <summary>A record that a consumer gave up on.</summary>
+/// <param name="Group">The consumer.</param>
+/// <param name="Waiting">How many later records of the same subject wait behind it.</param>
+public sealed record DeadLetterDto(
+    long Id, string Group, string Topic, string Type, string Subject, Guid EventId, int Attempts, string Error, long Waiting, DateTimeOffset ParkedAt);
+
+[JsonSourceGenerationOptions(System.Text.Json.JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(List<DeadLetterDto>))]
+internal sealed partial class ListDeadLettersJson : JsonSerializerContext;
+
+/// <summary>GET /dead-letters, oldest first.</summary>
+public sealed class ListDeadLetters(UnitOfWork work)
+{
+    [Function(nameof(ListDeadLetters)), RequireScope("platform:read")]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "dead-letters")] HttpRequest http, CancellationToken cancel)
+    {
+        var query = QueryParameters.Of(http, "limit", "cursor");
+        var limit = query.Integer("limit", 1, 200, 50);
+        var after = query.Cursor() is not { } text ? 0
+            : long.TryParse(text, CultureInfo.InvariantCulture, out var id) ? id
+            : throw QueryParameters.Wrong("cursor", "Not a cursor of this list.");
+        var dead = await work.QueryAsync(
+            $"""
+            select d.id, d.group_name, d.topic, d.type, d.subject, d.event_id, d.attempts, d.error, d.parked_at,
+                (select count(*) from platform.parked w
+                 where w.group_name = d.group_name and w.topic = d.topic and w.subject = d.subject and w.id > d.id)
+            from platform.parked d
+            where d.state = 'dead' and d.id > {after}
+            order by d.id
+            limit {limit + 1}
+            """,
+            row => new DeadLetterDto(
+                row.GetInt64(0), row.GetString(1), row.GetString(2), row.GetString(3), row.GetString(4), row.GetGuid(5), row.GetInt32(6),
+                row.GetString(7), row.GetInt64(9), row.GetFieldValue<DateTimeOffset>(8)),
+            cancel);
+        var page = dead.Count > limit ? dead[..limit] : dead;
+        var next = dead.Count > limit ? query.NextPage(page[^1].Id.ToString(CultureInfo.InvariantCulture)) : null;
+        return Answer.Page(page, ListDeadLettersJson.Default.ListDeadLetterDto, next);
+    }
+}

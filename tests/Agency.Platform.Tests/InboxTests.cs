@@ -1,0 +1,81 @@
+using Agency.Testing;
+
+namespace Agency.Platform.Tests;
+
+/// <summary>A record that cannot be handled: retried, then dead, its subject waiting, the others flowing on.</summary>
+public sealed class InboxTests : IAsyncLifetime
+{
+    private TestHost _host = null!;
+
+    public async Task InitializeAsync() => _host = await Counters.StartAsync();
+
+    public async Task DisposeAsync() => await _host.DisposeAsync();
+
+    [Theory]
+    [InlineData(nameof(NoteEffect))]
+    [InlineData(nameof(NoteEffects))]
+    public async Task A_poison_record_dies_within_its_attempts_while_others_flow(string consumer)
+    {
+        await PoisonAsync("bad", 2);
+        foreach (var counter in new[] { "bad", "bad", "good", "bad", "good" })
+            await Counters.BumpAsync(_host.Services, counter);
+
+        Assert.Equal(["bad:1", "good:1", "good:2"], (await Counters.EventuallyAsync(_host.Database, consumer, 3)).Order());
+        var parked = await HttpTesting.EventuallyAsync(() => ParkedAsync(consumer), p => p.Count == 2 && p[0].Contains("dead", StringComparison.Ordinal));
+        Assert.Equal(["bad dead 3 InvalidOperationException: bad 2 is poisoned.", "bad waiting 0 "], parked);
+    }
+
+    [Fact]
+    public async Task What_follows_a_dead_record_never_overtakes_it_and_a_redrive_brings_all_back_in_order()
+    {
+        await PoisonAsync("bad", 1);
+        for (var i = 0; i < 4; i++)
+            await Counters.BumpAsync(_host.Services, "bad");
+        await HttpTesting.EventuallyAsync(() => ParkedAsync(nameof(NoteEffect)), p => p.Count == 4 && p[0].Contains("dead", StringComparison.Ordinal));
+        Assert.Empty(await Counters.EffectsAsync(_host.Database, nameof(NoteEffect)));
+
+        await _host.Database.RunAsync("delete from test.faults");
+        using var client = _host.Client("platform:read platform:write");
+        var dead = (await (await client.GetAsync(new Uri("/dead-letters", UriKind.Relative))).JsonAsync()).EnumerateArray()
+            .Where(d => d.GetProperty("group").GetString() == nameof(NoteEffect)).ToList();
+        Assert.Equal(3, Assert.Single(dead).GetProperty("attempts").GetInt32());
+        var answer = await client.PostAsync(new Uri($"/dead-letters/{dead[0].GetProperty("id").GetInt64()}/redrive", UriKind.Relative), null);
+        Assert.Equal(202, (int)answer.StatusCode);
+        Assert.Equal(["bad:1", "bad:2", "bad:3", "bad:4"], await Counters.EventuallyAsync(_host.Database, nameof(NoteEffect), 4));
+        Assert.Empty(await ParkedAsync(nameof(NoteEffect)));
+    }
+
+    [Fact]
+    public async Task A_discarded_record_lets_its_followers_go()
+    {
+        await PoisonAsync("bad", 1);
+        await Counters.BumpAsync(_host.Services, "bad");
+        await Counters.BumpAsync(_host.Services, "bad");
+        await HttpTesting.EventuallyAsync(() => ParkedAsync(nameof(NoteEffect)), p => p.Count == 2 && p[0].Contains("dead", StringComparison.Ordinal));
+        var id = await _host.Database.ScalarAsync<long>("select id from platform.parked where state = 'dead' and group_name = 'NoteEffect'");
+
+        using var stranger = _host.Client("platform:read platform:write", "globex");
+        Assert.Equal(404, (int)(await stranger.DeleteAsync(new Uri($"/dead-letters/{id}", UriKind.Relative))).StatusCode);
+        Assert.Equal(0, (await (await stranger.GetAsync(new Uri("/dead-letters", UriKind.Relative))).JsonAsync()).GetArrayLength());
+
+        using var client = _host.Client("platform:read platform:write");
+        Assert.Equal(204, (int)(await client.DeleteAsync(new Uri($"/dead-letters/{id}", UriKind.Relative))).StatusCode);
+        Assert.Equal(["bad:2"], await Counters.EventuallyAsync(_host.Database, nameof(NoteEffect), 1));
+    }
+
+    [Fact]
+    public async Task A_fault_that_passes_is_retried_without_help()
+    {
+        await PoisonAsync("bad", 1);
+        await Counters.BumpAsync(_host.Services, "bad");
+        await HttpTesting.EventuallyAsync(() => ParkedAsync(nameof(NoteEffect)), p => p.Count == 1);
+        await _host.Database.RunAsync("delete from test.faults; update platform.parked set state = 'retrying', attempts = 1 where state = 'dead'");
+        Assert.Equal(["bad:1"], await Counters.EventuallyAsync(_host.Database, nameof(NoteEffect), 1));
+    }
+
+    private Task PoisonAsync(string subject, int version) =>
+        _host.Database.RunAsync($"insert into test.faults (tenant_id, subject, version) values ('acme', '{subject}', {version})");
+
+    private Task<List<string>> ParkedAsync(string consumer) => _host.Database.QueryAsync<string>(
+        $"select subject || ' ' || state || ' ' || attempts || ' ' || coalesce(error, '') from platform.parked where group_name = '{consumer}' order by id");
+}
