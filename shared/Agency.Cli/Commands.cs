@@ -12,7 +12,7 @@ internal static class Commands
     private static readonly TimeSpan TimeToStop = TimeSpan.FromSeconds(90);
 
     /// <summary>Runs one command and returns the process's exit code. Every failure ends as a sentence on the error output.</summary>
-    public static async Task<int> RunAsync(string[] args, Terminal terminal)
+    public static async Task<int> RunAsync(string[] args, Terminal terminal, CancellationToken cancel = default)
     {
         var parsed = Root(terminal).Parse(args.Length == 0 ? ["--help"] : args);
         if (parsed.Errors is [var wrong, ..])
@@ -24,13 +24,14 @@ internal static class Commands
 
         try
         {
-            return await parsed.InvokeAsync(new InvocationConfiguration
+            var configuration = new InvocationConfiguration
             {
                 Output = terminal.Output,
                 Error = terminal.Error,
                 EnableDefaultExceptionHandler = false,
                 ProcessTerminationTimeout = TimeToStop,
-            });
+            };
+            return await parsed.InvokeAsync(configuration, cancel);
         }
         catch (OperationCanceledException)
         {
@@ -129,7 +130,7 @@ internal static class Commands
         var applied = await terminal.StepAsync("Migrating the database", async say =>
         {
             var connection = await PostgresServer.EnsureAsync(workspace.Home, say, cancel);
-            return await Migrator.RunAsync(PostgresSettings.From(connection), FunctionApps.WithMigrations, say, cancel);
+            return await Migrator.RunAsync(PostgresSettings.From(connection), BuiltApps.WithMigrations, say, cancel);
         });
         await terminal.Output.WriteLineAsync(applied == 0
             ? "The database was up to date."

@@ -3,8 +3,7 @@ using System.Globalization;
 namespace Agency.Cli;
 
 /// <summary>
-/// One home runs one host. The claim is a locked file, which the system unlocks however the process ends, so it is never stale;
-/// a second file tells the process's number.
+/// One home runs one host. The claim is a locked file; a second file tells the process's number.
 /// </summary>
 internal sealed class HostClaim : IDisposable
 {
@@ -15,8 +14,13 @@ internal sealed class HostClaim : IDisposable
     /// <exception cref="CommandException">Another process holds it.</exception>
     public static HostClaim Take(Workspace workspace)
     {
-        var held = TryLock(workspace) ?? throw new CommandException(
-            $"Agency already runs in {workspace.Home} (process {Holder(workspace)}); stop it with ./agency down, or set AGENCY_HOME and AGENCY_PORT to run another.");
+        var held = TryLock(workspace);
+        // A status command looks at the lock by taking it for a moment.
+        for (var attempt = 0; held is null && attempt < 5; attempt++, held = TryLock(workspace))
+            Thread.Sleep(50);
+        if (held is null)
+            throw new CommandException(
+                $"Agency already runs in {workspace.Home} (process {Holder(workspace)}); stop it with ./agency down, or set AGENCY_HOME and AGENCY_PORT to run another.");
         File.WriteAllText(PidFile(workspace), Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
         return new(held);
     }
@@ -36,15 +40,5 @@ internal sealed class HostClaim : IDisposable
 
     private static string PidFile(Workspace workspace) => Path.Combine(workspace.Home, "host.pid");
 
-    private static FileStream? TryLock(Workspace workspace)
-    {
-        try
-        {
-            return new(Path.Combine(workspace.Home, "host.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-        }
-        catch (IOException)
-        {
-            return null;
-        }
-    }
+    private static FileStream? TryLock(Workspace workspace) => FileLock.TryTake(Path.Combine(workspace.Home, "host.lock"));
 }

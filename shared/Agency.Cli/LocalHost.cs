@@ -40,7 +40,7 @@ internal static class LocalHost
     {
         var connection = await PostgresServer.EnsureAsync(workspace.Home, say, cancel);
         say("Migrating the database");
-        await Migrator.RunAsync(PostgresSettings.From(connection), FunctionApps.WithMigrations, say, cancel);
+        await Migrator.RunAsync(PostgresSettings.From(connection), BuiltApps.WithMigrations, say, cancel);
         say("Starting the functions");
         var host = Build(workspace, connection);
         try
@@ -68,8 +68,8 @@ internal static class LocalHost
             [PostgresServer.ConnectionVariable] = connection,
         });
         builder.Logging.SetMinimumLevel(LogLevel.Warning);
-        builder.UseFunctionApps(FunctionApps.All);
-        builder.AddAgency(FunctionApps.All);
+        builder.UseFunctionApps(BuiltApps.All);
+        builder.AddAgency(BuiltApps.All);
         return builder.Build();
     }
 
@@ -90,7 +90,7 @@ internal static class LocalHost
     private static string Welcome(Workspace workspace, TimeSpan elapsed) => string.Create(
         System.Globalization.CultureInfo.InvariantCulture,
         $"""
-        Agency is ready: {FunctionApps.All.Count} function apps, started in {elapsed.TotalSeconds:0.0} s.
+        Agency is ready: {BuiltApps.All.Count} function apps, started in {elapsed.TotalSeconds:0.0} s.
 
           API      {workspace.BaseAddress}
           ready?   {workspace.BaseAddress}health/ready

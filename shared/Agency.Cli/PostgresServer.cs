@@ -23,6 +23,9 @@ public sealed partial class PostgresServer
 
     private const string Database = "agency";
     private const int StartAttempts = 10;
+
+    // What the log says when a moment's wait, or another port, will help.
+    private static readonly string[] Passing = ["shared memory block", "already exists", "could not create any TCP/IP sockets"];
     private readonly string _home;
     private readonly string _npmHome;
     private readonly bool _isDurable;
@@ -74,6 +77,9 @@ public sealed partial class PostgresServer
     /// <summary>Stops the home's server for tests.</summary>
     public static Task<bool> StopForTestsAsync(string home, CancellationToken cancel) => ForTests(home).StopAsync(cancel);
 
+    /// <summary>Stops the home's server for tests and removes all it holds.</summary>
+    public static Task RemoveForTestsAsync(string home, CancellationToken cancel) => ForTests(home).RemoveAsync(cancel);
+
     private static PostgresServer ForTests(string home) => new(Path.Combine(home, "test"), home, isDurable: false);
 
     private static async Task<string> EnsureAsync(string variable, PostgresServer own, Action<string>? progress, CancellationToken cancel)
@@ -108,10 +114,17 @@ public sealed partial class PostgresServer
         if (settings is not null && await TryConnectAsync(settings.Connection(), cancel) is null)
             return settings.Connection();
 
-        _account = await ServerAccount.FindAsync(cancel);
+        _account ??= await ServerAccount.FindAsync(cancel);
         _folder = await FolderAsync(_home, progress, cancel);
         var binaries = await PostgresBinaries.FindAsync(
             _account, Path.Combine(await FolderAsync(_npmHome, null, cancel), "npm"), Major(), progress, cancel);
+        // A home that was removed took its data with it, also the part that could not lie inside.
+        if (settings is null && Directory.Exists(Data) && !Data.StartsWith(_home, StringComparison.Ordinal))
+        {
+            await StopAsync(binaries, cancel);
+            Directory.Delete(Cluster, recursive: true);
+        }
+
         if (!Directory.Exists(Data))
             settings = await CreateAsync(binaries, progress, cancel);
         else if (settings is null)
@@ -125,8 +138,8 @@ public sealed partial class PostgresServer
             : null;
 
     /// <summary>
-    /// Where the server's files are: inside the home, unless the user that the server runs as may not enter it (a home below /root):
-    /// then a folder of /var/tmp that goes with this home.
+    /// Where the server's files are: inside the home, unless the user that the server runs as may not enter it (a home below /root).
+    /// Then a folder that goes with this home, of /var/lib, as root is who asks; what lies in /var/tmp is swept away after a month.
     /// </summary>
     private async Task<string> FolderAsync(string home, Action<string>? progress, CancellationToken cancel)
     {
@@ -134,12 +147,10 @@ public sealed partial class PostgresServer
         if (await _account.CanEnterAsync(home, cancel))
             return Path.Combine(home, "postgres");
         var key = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(home)))[..16];
-        var folder = $"/var/tmp/agency-{key}";
+        var folder = $"/var/lib/agency/{key}";
         progress?.Invoke($"The user {_account.User} may not enter {home}, so PostgreSQL's files are in {folder}");
-        if (Directory.Exists(folder) && await Shell.RunAsync("stat", ["-c", "%u %F", folder], null, cancel) is (0, not "0 directory"))
-            throw new CommandException($"{folder} belongs to somebody else; remove it, or set AGENCY_HOME to a folder that {_account.User} may enter.");
         Directory.CreateDirectory(folder);
-        await Shell.RunAsync("chmod", ["755", folder], null, cancel);
+        await Shell.RunAsync("chmod", ["755", "/var/lib/agency", folder], null, cancel);
         return folder;
     }
 
@@ -176,9 +187,9 @@ public sealed partial class PostgresServer
     private async Task<Settings> StartAsync(PostgresBinaries binaries, Settings settings, Action<string>? progress, CancellationToken cancel)
     {
         progress?.Invoke($"Starting PostgreSQL {binaries.Major}");
-        DropForeignPid();
         for (var attempt = 1; ; attempt++)
         {
+            DisownDeadServer();
             if (IsTaken(settings.Port))
             {
                 settings = settings with { Port = FreePort() };
@@ -194,28 +205,41 @@ public sealed partial class PostgresServer
                 return settings;
             var log = await ReadLogAsync(from, cancel);
             // After a crash the dead server's children need a moment to notice, and hold its shared memory until then.
-            if (attempt < StartAttempts && (log.Contains("shared memory block", StringComparison.Ordinal) || log.Contains("in use", StringComparison.Ordinal)))
+            if (attempt < StartAttempts && Passing.Any(text => log.Contains(text, StringComparison.Ordinal)))
                 await Task.Delay(TimeSpan.FromMilliseconds(500), cancel);
             else
                 throw new CommandException($"PostgreSQL did not start: {(exit == 0 ? failure.Message : log.Length > 0 ? log : output)} (log: {Log})");
         }
     }
 
-    /// <summary>A pid file of a dead server whose number another program has since been given would keep PostgreSQL from starting.</summary>
-    private void DropForeignPid()
+    /// <summary>
+    /// The pid file of a dead server may hold a number that another program has since been given, or that a zombie keeps where nobody
+    /// reaps: PostgreSQL would not start, and a stop would hit a stranger. Such a number becomes one that nobody has; the rest of the
+    /// file stays, as PostgreSQL finds by it whether children of the dead server still hold its memory.
+    /// </summary>
+    private void DisownDeadServer()
     {
         var file = Path.Combine(Data, "postmaster.pid");
-        if (!File.Exists(file) || !int.TryParse(File.ReadLines(file).FirstOrDefault(), CultureInfo.InvariantCulture, out var id))
+        if (!File.Exists(file))
             return;
+        var lines = File.ReadAllLines(file);
+        if (lines is [var first, ..] && int.TryParse(first, CultureInfo.InvariantCulture, out var id) && IsNoServer(id))
+            File.WriteAllLines(file, [int.MaxValue.ToString(CultureInfo.InvariantCulture), .. lines[1..]]);
+    }
+
+    private static bool IsNoServer(int id)
+    {
         try
         {
             using var process = System.Diagnostics.Process.GetProcessById(id);
-            if (!process.ProcessName.StartsWith("postgres", StringComparison.Ordinal))
-                File.Delete(file);
+            var status = $"/proc/{id}/status";
+            return !process.ProcessName.StartsWith("postgres", StringComparison.Ordinal)
+                || (File.Exists(status) && File.ReadLines(status).Any(line => line.StartsWith("State:\tZ", StringComparison.Ordinal)));
         }
-        catch (ArgumentException)
+        catch (Exception gone) when (gone is ArgumentException or InvalidOperationException or IOException)
         {
-            // Nobody has that number: PostgreSQL sees that for itself.
+            // It ended: PostgreSQL sees that for itself.
+            return false;
         }
     }
 
@@ -224,12 +248,28 @@ public sealed partial class PostgresServer
         if (!Directory.Exists(_home) || ReadSettings() is null)
             return false;
         await using var turn = await WaitForTurnAsync(null, cancel);
-        _account = await ServerAccount.FindAsync(cancel);
+        _account ??= await ServerAccount.FindAsync(cancel);
         _folder = await FolderAsync(_home, null, cancel);
         if (!File.Exists(Path.Combine(Data, "postmaster.pid")))
             return false;
         var binaries = await PostgresBinaries.FindAsync(
             _account, Path.Combine(await FolderAsync(_npmHome, null, cancel), "npm"), Major(), null, cancel);
+        return await StopAsync(binaries, cancel);
+    }
+
+    private async Task RemoveAsync(CancellationToken cancel)
+    {
+        await StopAsync(cancel);
+        _account ??= await ServerAccount.FindAsync(cancel);
+        _folder = await FolderAsync(_home, null, cancel);
+        if (Directory.Exists(Cluster))
+            Directory.Delete(Cluster, recursive: true);
+        File.Delete(SettingsFile);
+    }
+
+    private async Task<bool> StopAsync(PostgresBinaries binaries, CancellationToken cancel)
+    {
+        DisownDeadServer();
         var (exit, _) = await _account.RunAsync(Cluster, binaries.Program("pg_ctl"), ["stop", "-D", Data, "-m", "fast", "-w", "-t", "60"], cancel);
         return exit == 0;
     }
@@ -275,16 +315,11 @@ public sealed partial class PostgresServer
     {
         for (var isTold = false; ; isTold = true)
         {
-            try
-            {
-                return new FileStream(Path.Combine(_home, "postgres.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-            }
-            catch (IOException) when (!cancel.IsCancellationRequested)
-            {
-                if (!isTold)
-                    progress?.Invoke("Waiting for another command that starts or stops this PostgreSQL");
-                await Task.Delay(TimeSpan.FromMilliseconds(100), cancel);
-            }
+            if (FileLock.TryTake(Path.Combine(_home, "postgres.lock")) is { } turn)
+                return turn;
+            if (!isTold)
+                progress?.Invoke("Waiting for another command that starts or stops this PostgreSQL");
+            await Task.Delay(TimeSpan.FromMilliseconds(100), cancel);
         }
     }
 

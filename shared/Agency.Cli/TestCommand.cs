@@ -13,21 +13,40 @@ internal static class TestCommand
     /// <summary>Returns 0 when all passed and enough lines ran, else 1. The last line of the output counts the tests.</summary>
     public static async Task<int> RunAsync(Workspace workspace, string? filter, bool measureCoverage, Terminal terminal, CancellationToken cancel)
     {
-        var results = Path.Combine(workspace.Home, "test", "results");
+        var home = Path.Combine(workspace.Home, "test");
+        var results = Path.Combine(home, "results");
+        Directory.CreateDirectory(home);
+        using var claim = FileLock.TryTake(Path.Combine(home, "run.lock"))
+            ?? throw new CommandException($"Another ./agency test runs in {workspace.Home}; wait for it, or set AGENCY_HOME to another folder.");
         if (Directory.Exists(results))
             Directory.Delete(results, recursive: true);
         Directory.CreateDirectory(results);
-        var connection = await terminal.StepAsync(
-            "Preparing PostgreSQL for the tests", say => PostgresServer.EnsureForTestsAsync(workspace.Home, say, cancel));
+        try
+        {
+            var connection = await terminal.StepAsync("Preparing PostgreSQL for the tests", async say =>
+            {
+                // A server that does not wait for the disk is not worth keeping: each run begins with a new one.
+                await PostgresServer.RemoveForTestsAsync(workspace.Home, cancel);
+                return await PostgresServer.EnsureForTestsAsync(workspace.Home, say, cancel);
+            });
+            var exit = await DotnetAsync(workspace.Root, Arguments(workspace, results, filter, measureCoverage), connection, cancel);
+            return Conclude(workspace.Root, results, exit, measureCoverage, isWhole: filter is null, terminal);
+        }
+        finally
+        {
+            await PostgresServer.StopForTestsAsync(workspace.Home, CancellationToken.None);
+        }
+    }
 
+    private static List<string> Arguments(Workspace workspace, string results, string? filter, bool measureCoverage)
+    {
         List<string> arguments = ["test", Path.Combine(workspace.Root, "Agency.Functions.sln"), "-c", "Release", "-nodeReuse:false", "--nologo"];
         arguments.AddRange(["--logger", "trx", "--logger", "console;verbosity=normal", "--results-directory", results]);
         if (filter is not null)
             arguments.AddRange(["--filter", filter]);
         if (measureCoverage)
             arguments.AddRange(["--collect", "XPlat Code Coverage"]);
-        var exit = await DotnetAsync(workspace.Root, arguments, connection, cancel);
-        return Conclude(workspace.Root, results, exit, measureCoverage, isWhole: filter is null, terminal);
+        return arguments;
     }
 
     /// <summary>Reads what the run left in <paramref name="results"/> and prints the verdict.</summary>

@@ -15,7 +15,7 @@ internal static class Tokens
 
     private static string[] EveryScope() =>
     [
-        .. FunctionApps.All
+        .. BuiltApps.All
             .SelectMany(app => app.GetExportedTypes())
             .SelectMany(type => type.GetMethods())
             .Select(method => method.GetCustomAttribute<RequireScopeAttribute>()?.Scope)

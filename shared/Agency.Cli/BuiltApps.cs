@@ -3,7 +3,7 @@ using System.Reflection;
 namespace Agency.Cli;
 
 /// <summary>The assemblies of the function apps and domains, as the build found them by enumerating <c>functions/*/*</c>.</summary>
-internal static class FunctionApps
+internal static class BuiltApps
 {
     /// <summary>Every function app of this build; none in the official one, where each app runs in the Functions host.</summary>
     public static IReadOnlyList<Assembly> All { get; } = Load("FunctionApps");
@@ -13,7 +13,7 @@ internal static class FunctionApps
 
     private static Assembly[] Load(string key) =>
     [
-        .. typeof(FunctionApps).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
+        .. typeof(BuiltApps).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
             .Where(list => list.Key == key)
             .SelectMany(list => list.Value!.Split(';', StringSplitOptions.RemoveEmptyEntries))
             .Select(Assembly.Load),
