@@ -30,6 +30,8 @@ public static class PlatformServices
         services.AddSingleton<TokenValidator>();
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
+        services.AddSingleton<Microsoft.AspNetCore.Http.IProblemDetailsWriter, UnmatchedRequest>();
+        services.AddProblemDetails();
         services.AddScoped<Caller>();
         services.AddScoped<UnitOfWork>();
         services.AddScoped<Inbox>();

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Azure.Functions.Worker.Middleware;
@@ -28,6 +29,8 @@ internal sealed partial class FunctionHost(
             var route = "/" + (trigger.Route ?? function.Definition.Name).TrimStart('/');
             app.MapMethods(route, trigger.Methods is { Length: > 0 } methods ? methods.Select(m => m.ToUpperInvariant()) : AnyMethod, async http =>
             {
+                // A function's answer stands as it is; the pages are for requests that reach none.
+                http.Features.Get<IStatusCodePagesFeature>()!.Enabled = false;
                 var invocation = new Invocation(function, http.RequestServices, http, null, http.RequestAborted);
                 await pipeline(invocation);
                 // As in the official worker, the result is written after the middleware has returned.

@@ -28,6 +28,36 @@ internal sealed partial class TriggerService(FunctionHost host, IServiceScopeFac
     // In-flight work is allowed to end: it is cancelled only when the shutdown timeout has passed.
     private readonly CancellationTokenSource _abort = new();
 
+    private readonly List<Func<CancellationToken, Task>> _triggers = [];
+
+    /// <exception cref="InvalidOperationException">A setting or the event log is missing: that is said at start, not in a log.</exception>
+    /// <exception cref="FormatException">A schedule is malformed.</exception>
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        foreach (var (function, trigger) in host.RecordFunctions)
+        {
+            var source = sources.LastOrDefault() ?? throw new InvalidOperationException(
+                $"Function {function.Definition.Name} reads a topic, but no event log is configured.");
+            var pipeline = host.Pipeline(function);
+            host.Resolve(function, trigger.BrokerList);
+            var subscription = new RecordSubscription(
+                function.Definition.Name,
+                host.Resolve(function, trigger.Topic),
+                host.Resolve(function, trigger.ConsumerGroup ?? function.Definition.Name),
+                trigger.IsBatched,
+                records => InvokeAsync(function, pipeline, trigger.IsBatched ? records.ToArray() : records[0]));
+            _triggers.Add(stopping => source.RunAsync(subscription, stopping));
+        }
+
+        foreach (var (function, trigger) in host.TimerFunctions)
+        {
+            var schedule = TimerSchedule.Parse(host.Resolve(function, trigger.Schedule));
+            _triggers.Add(stopping => RunTimerAsync(function, schedule, trigger.RunOnStartup, stopping));
+        }
+
+        return base.StartAsync(cancellationToken);
+    }
+
     public override async Task StopAsync(CancellationToken cancellationToken)
     {
         await using var registration = cancellationToken.Register(_abort.Cancel);
@@ -40,33 +70,7 @@ internal sealed partial class TriggerService(FunctionHost host, IServiceScopeFac
         base.Dispose();
     }
 
-    protected override Task ExecuteAsync(CancellationToken stoppingToken)
-    {
-        var running = new List<Task>();
-        foreach (var (function, trigger) in host.RecordFunctions)
-        {
-            var source = sources.LastOrDefault() ?? throw new InvalidOperationException(
-                $"Function {function.Definition.Name} reads a topic, but no event log is configured.");
-            var pipeline = host.Pipeline(function);
-            host.Resolve(function, trigger.BrokerList);
-            running.Add(source.RunAsync(
-                new RecordSubscription(
-                    function.Definition.Name,
-                    host.Resolve(function, trigger.Topic),
-                    host.Resolve(function, trigger.ConsumerGroup ?? function.Definition.Name),
-                    trigger.IsBatched,
-                    records => InvokeAsync(function, pipeline, trigger.IsBatched ? records.ToArray() : records[0])),
-                stoppingToken));
-        }
-
-        foreach (var (function, trigger) in host.TimerFunctions)
-        {
-            var schedule = TimerSchedule.Parse(host.Resolve(function, trigger.Schedule));
-            running.Add(RunTimerAsync(function, schedule, trigger.RunOnStartup, stoppingToken));
-        }
-
-        return Task.WhenAll(running);
-    }
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.WhenAll(_triggers.Select(run => run(stoppingToken)));
 
     private async Task RunTimerAsync(Function function, TimerSchedule schedule, bool atOnce, CancellationToken stopping)
     {
