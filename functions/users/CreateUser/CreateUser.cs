@@ -1,49 +1,50 @@
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
+using Npgsql;
 
 namespace Agency.Users;
 
 public sealed record CreateUserCommand(
-    [property: Required, EmailAddress, StringLength(254)] string Email,
-    [property: Required, StringLength(200, MinimumLength = 1)] string Name,
-    string? Country = null,
-    IReadOnlyList<string>? Tags = null,
-    string? ExternalId = null,
-    Guid? ReferredBy = null);
+    string Email, string Name, string? Country = null, IReadOnlyList<string>? Tags = null, string? ExternalId = null, Guid? ReferredBy = null)
+    : UserDetails(Email, Name, Country, Tags, ExternalId, ReferredBy);
 
 [JsonSerializable(typeof(CreateUserCommand))]
 internal sealed partial class CreateUserJson : JsonSerializerContext;
 
-/// <summary>POST /users: makes a user known to the caller's organisation.</summary>
+/// <summary>POST /users: makes a user known to the caller's organisation. 201; 400 naming the fields; 409 when the email or external id is taken.</summary>
 public sealed class CreateUser(UnitOfWork work)
 {
     [Function(nameof(CreateUser)), RequireScope("users:write")]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "users")] HttpRequest http, CancellationToken cancel)
     {
-        var command = await http.ReadAsync<CreateUserCommand>(CreateUserJson.Default, cancel);
-        return await work.RunAsync(
-            http,
-            async () =>
-            {
-                var user = await work.QueryFirstAsync(
-                    $"""
-                    insert into users.users (id, email, name, country, tags, external_id, referred_by)
-                    values ({Guid.CreateVersion7()}, {command.Email}, {command.Name}, {command.Country},
-                        {command.Tags?.ToArray() ?? []}, {command.ExternalId}, {command.ReferredBy})
-                    on conflict do nothing
-                    returning {UserDto.Columns}
-                    """,
-                    UserDto.From,
-                    cancel);
-                if (user is null)
-                    return Problem.Of(409, "email-taken", "The email is taken", "Another user of this organisation has this email.").ToAnswer();
-                work.Append(new UserCreatedEvent(user), user.Id, user.Version);
-                return Answer.Created($"/users/{user.Id}", user, UsersJson.Default.UserDto, user.Version);
-            },
+        var given = (await http.ReadAsync<CreateUserCommand>(CreateUserJson.Default, cancel)).Checked();
+        try
+        {
+            return await work.RunAsync(http, () => InsertAsync(given, cancel), cancel);
+        }
+        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
+        {
+            return problem.ToAnswer();
+        }
+    }
+
+    private async Task<Answer> InsertAsync(UserDetails given, CancellationToken cancel)
+    {
+        var user = await work.QueryFirstAsync(
+            $"""
+            insert into users.users (id, email, name, country, tags, external_id, referred_by)
+            select {Guid.CreateVersion7()}, {given.Email}, {given.Name}, {given.Country}, {given.Tags!.ToArray()}, {given.ExternalId}, {given.ReferredBy}
+            where {given.ReferredBy} is null or exists (select from users.users where id = {given.ReferredBy})
+            returning {UserDto.Columns}
+            """,
+            UserDto.From,
             cancel);
+        if (user is null)
+            return UserProblems.NoSuchReferrer.ToAnswer();
+        work.Append(new UserCreatedEvent(user), user.Id, user.Version);
+        return Answer.Created($"/users/{user.Id}", user, UsersJson.Default.UserDto, user.Version);
     }
 }

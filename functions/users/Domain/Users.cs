@@ -35,7 +35,24 @@ public sealed record UserCreatedEvent(UserDto User) : IDomainEvent<UserCreatedEv
         new("agency.users.user-created.v1", UsersTopic.Name, UsersJson.Default.UserCreatedEvent);
 }
 
+/// <param name="User">As it is after the change.</param>
+public sealed record UserUpdatedEvent(UserDto User) : IDomainEvent<UserUpdatedEvent>
+{
+    public static EventType<UserUpdatedEvent> EventType { get; } =
+        new("agency.users.user-updated.v1", UsersTopic.Name, UsersJson.Default.UserUpdatedEvent);
+}
+
+/// <summary>The user is gone. It names nobody: what told who it was must not outlive it here.</summary>
+/// <param name="Country">Where the user was, for counts.</param>
+public sealed record UserDeletedEvent(Guid Id, string? Country) : IDomainEvent<UserDeletedEvent>
+{
+    public static EventType<UserDeletedEvent> EventType { get; } =
+        new("agency.users.user-deleted.v1", UsersTopic.Name, UsersJson.Default.UserDeletedEvent);
+}
+
 [JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
 [JsonSerializable(typeof(IReadOnlyList<UserDto>))]
 [JsonSerializable(typeof(UserCreatedEvent))]
+[JsonSerializable(typeof(UserUpdatedEvent))]
+[JsonSerializable(typeof(UserDeletedEvent))]
 public sealed partial class UsersJson : JsonSerializerContext;

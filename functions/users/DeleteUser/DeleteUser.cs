@@ -1,0 +1,34 @@
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.Users;
+
+/// <param name="Version">What the client last saw; null when it does not mind.</param>
+public sealed record DeleteUserCommand(Guid Id, long? Version);
+
+/// <summary>DELETE /users/{id}: forgets a user; the email and the external id are free again. 204; 404; 412 and 428 as for any change.</summary>
+public sealed class DeleteUser(UnitOfWork work)
+{
+    [Function(nameof(DeleteUser)), RequireScope("users:write")]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "users/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
+    {
+        var command = new DeleteUserCommand(id, http.IfMatch());
+        return await work.RunAsync(http, () => DeleteAsync(command, cancel), cancel);
+    }
+
+    private async Task<Answer> DeleteAsync(DeleteUserCommand command, CancellationToken cancel)
+    {
+        var version = await work.QueryFirstAsync(
+            $"select version from users.users where id = {command.Id} for update", row => row.GetInt64(0), cancel);
+        if (version == 0)
+            return Problem.NotFound("user").ToAnswer();
+        if (command.Version is not null && command.Version != version)
+            return Conditions.Stale.ToAnswer();
+        var country = await work.QueryFirstAsync(
+            $"delete from users.users where id = {command.Id} returning country", row => row.IsDBNull(0) ? null : row.GetString(0), cancel);
+        work.Append(new UserDeletedEvent(command.Id, country), command.Id, version + 1);
+        return Answer.NoContent();
+    }
+}

@@ -1,0 +1,41 @@
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.Users;
+
+/// <param name="Limit">Users on a page.</param>
+/// <param name="After">The last id of the page before; null for the first page.</param>
+public sealed record UserQuery(int Limit, Guid? After, string? Country, string? Tag);
+
+/// <summary>
+/// GET /users?limit=&amp;cursor=&amp;country=&amp;tag=: the organisation's users as a JSON array, by id, which is the order of their making.
+/// <c>Link: rel=next</c> leads on. A user who is there during the whole walk is on exactly one page, whatever is added or deleted meanwhile.
+/// </summary>
+public sealed class ListUsers(UnitOfWork work)
+{
+    [Function(nameof(ListUsers)), RequireScope("users:read")]
+    public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users")] HttpRequest http, CancellationToken cancel)
+    {
+        var parameters = QueryParameters.Of(http, "limit", "cursor", "country", "tag");
+        var query = new UserQuery(
+            parameters.Integer("limit", 1, 500, 50), parameters.CursorId(), parameters.Text("country")?.Trim().ToUpperInvariant(), parameters.Text("tag")?.Trim());
+        if (query.Country is not null && !Countries.IsCode(query.Country))
+            throw QueryParameters.Wrong("country", "Must be an ISO 3166-1 alpha-2 code such as GB.");
+        Sql country = query.Country is null ? Sql.Empty : $"and country = {query.Country}";
+        Sql tag = query.Tag is null ? Sql.Empty : $"and id in (select user_id from users.user_tags where tag = {query.Tag})";
+        // One more than asked for tells whether there is a next page.
+        var users = await work.QueryAsync(
+            $"""
+            select {UserDto.Columns}
+            from users.users
+            where id > {query.After ?? Guid.Empty} {country} {tag}
+            order by id
+            limit {query.Limit + 1}
+            """,
+            UserDto.From,
+            cancel);
+        IReadOnlyList<UserDto> page = users.Count > query.Limit ? users[..query.Limit] : users;
+        return Answer.Page(page, UsersJson.Default.IReadOnlyListUserDto, users.Count > query.Limit ? parameters.NextPage(page[^1].Id.ToString()) : null);
+    }
+}

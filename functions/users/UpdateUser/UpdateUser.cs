@@ -1,0 +1,63 @@
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+using Npgsql;
+
+namespace Agency.Users;
+
+public sealed record UpdateUserCommand(
+    string Email, string Name, string? Country = null, IReadOnlyList<string>? Tags = null, string? ExternalId = null, Guid? ReferredBy = null)
+    : UserDetails(Email, Name, Country, Tags, ExternalId, ReferredBy);
+
+[JsonSerializable(typeof(UpdateUserCommand))]
+internal sealed partial class UpdateUserJson : JsonSerializerContext;
+
+/// <summary>
+/// PUT /users/{id}: replaces all that a client says of a user; what the body leaves out becomes empty. A new version each time, also
+/// when nothing differs. 200; 400 naming the fields; 404; 409 when the email or external id is taken; 412 and 428 as for any change.
+/// </summary>
+public sealed class UpdateUser(UnitOfWork work)
+{
+    [Function(nameof(UpdateUser)), RequireScope("users:write")]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "put", Route = "users/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
+    {
+        var expected = http.IfMatch();
+        var given = (await http.ReadAsync<UpdateUserCommand>(UpdateUserJson.Default, cancel)).Checked();
+        try
+        {
+            return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
+        }
+        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
+        {
+            return problem.ToAnswer();
+        }
+    }
+
+    private async Task<Answer> ReplaceAsync(Guid id, long? expected, UserDetails given, CancellationToken cancel)
+    {
+        // Locked, so that of two changes with one entity tag the second finds the first's version.
+        var version = await work.QueryFirstAsync($"select version from users.users where id = {id} for update", row => row.GetInt64(0), cancel);
+        if (version == 0)
+            return Problem.NotFound("user").ToAnswer();
+        if (expected is not null && expected != version)
+            return Conditions.Stale.ToAnswer();
+        // A referrer who has been deleted since may stay, else whoever was referred by one could not be changed any more.
+        var user = await work.QueryFirstAsync(
+            $"""
+            update users.users
+            set email = {given.Email}, name = {given.Name}, country = {given.Country}, tags = {given.Tags!.ToArray()},
+                external_id = {given.ExternalId}, referred_by = {given.ReferredBy}, version = version + 1, updated_at = now()
+            where id = {id} and ({given.ReferredBy} is null or referred_by = {given.ReferredBy}
+                or exists (select from users.users referrer where referrer.id = {given.ReferredBy} and referrer.id <> {id}))
+            returning {UserDto.Columns}
+            """,
+            UserDto.From,
+            cancel);
+        if (user is null)
+            return UserProblems.NoSuchReferrer.ToAnswer();
+        work.Append(new UserUpdatedEvent(user), user.Id, user.Version);
+        return Answer.Ok(user, UsersJson.Default.UserDto, user.Version);
+    }
+}
