@@ -249,7 +249,7 @@ internal static class Countries
         UZ Uzbekistan
         VU Vanuatu
         VE Venezuela
-        VN Vietnam|Viet Nam
+        VN Vietnam
         VG British Virgin Islands|Virgin Islands (British)
         VI U.S. Virgin Islands|Virgin Islands (U.S.)
         WF Wallis and Futuna

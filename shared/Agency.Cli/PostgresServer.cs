@@ -262,8 +262,8 @@ public sealed partial class PostgresServer
         await StopAsync(cancel);
         _account ??= await ServerAccount.FindAsync(cancel);
         _folder = await FolderAsync(_home, null, cancel);
-        if (Directory.Exists(Cluster))
-            Directory.Delete(Cluster, recursive: true);
+        if (Directory.Exists(_folder))
+            Directory.Delete(_folder, recursive: true);
         File.Delete(SettingsFile);
     }
 
