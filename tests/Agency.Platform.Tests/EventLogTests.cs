@@ -111,7 +111,12 @@ public sealed class EventLogTests
         await database.RunAsync("update embedded.consumer_offsets set position = 0");
         // A host without the consumers, so that old and new records come to them in one batch.
         await using (var writer = await TestHost.StartAsync([typeof(ListDeadLetters).Assembly], database))
+        {
             await Counters.BumpAsync(writer.Services, "last");
+            await HttpTesting.EventuallyAsync(
+                () => database.ScalarAsync<long>("select count(*) from platform.events where position is null"), unread => unread == 0);
+        }
+
         await using (var host = await Counters.StartAsync(database))
         {
             Assert.Equal(21, (await Counters.EventuallyAsync(database, nameof(NoteEffect), 21)).Count);
