@@ -14,6 +14,9 @@ public static class EmbeddedServices
         services.AddSingleton<Sequencer>();
         services.AddSingleton<ICommitListener>(p => p.GetRequiredService<Sequencer>());
         services.AddHostedService(p => p.GetRequiredService<Sequencer>());
+        services.AddHostedService<CacheInvalidation>();
+        services.AddScoped<IGraph, EmbeddedGraph>();
+        services.AddScoped<ISearch, EmbeddedSearch>();
         return services;
     }
 }

@@ -5,6 +5,9 @@ namespace Agency.Embedded;
 /// <summary>Wakes waiters by name within this process. A signal given while nobody waits is kept for the next who does.</summary>
 public sealed class LogSignal
 {
+    /// <summary>Who registers under this name is woken whatever the name.</summary>
+    public const string Any = "*";
+
     private readonly ConcurrentDictionary<string, List<SemaphoreSlim>> _waiters = new();
 
     /// <summary>A waiter of this name; wait on it with a time-out, as polling is the fallback.</summary>
@@ -18,6 +21,12 @@ public sealed class LogSignal
     }
 
     public void Wake(string name)
+    {
+        WakeThose(name);
+        WakeThose(Any);
+    }
+
+    private void WakeThose(string name)
     {
         if (!_waiters.TryGetValue(name, out var all))
             return;

@@ -30,6 +30,9 @@ public static class PlatformServices
         services.AddSingleton<TokenValidator>();
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
+        services.TryAddSingleton(ReadCacheOptions.Default);
+        services.AddSingleton<ReadCache>();
+        services.AddSingleton<ICommitListener>(p => p.GetRequiredService<ReadCache>());
         services.AddSingleton<Microsoft.AspNetCore.Http.IProblemDetailsWriter, UnmatchedRequest>();
         services.AddProblemDetails();
         services.AddScoped<Caller>();
