@@ -8,6 +8,8 @@ internal sealed record TestResults(int Passed, int Failed, int Skipped, IReadOnl
 {
     private static readonly XNamespace Trx = "http://microsoft.com/schemas/VisualStudio/TeamTest/2010";
 
+    public int Count => Passed + Failed + Skipped;
+
     /// <exception cref="CommandException">A file is not TRX.</exception>
     public static TestResults Read(IEnumerable<string> files)
     {

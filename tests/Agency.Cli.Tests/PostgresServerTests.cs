@@ -7,21 +7,19 @@ using Npgsql;
 namespace Agency.Cli.Tests;
 
 [Collection(Surroundings.Name)]
-public sealed class PostgresServerTests
+public sealed class PostgresServerTests(PostgresServerTests.SharedHome shared) : IClassFixture<PostgresServerTests.SharedHome>
 {
     private static readonly CancellationToken None = CancellationToken.None;
 
     [Fact]
     public async Task A_home_gets_a_server_that_keeps_its_data_and_its_port()
     {
-        await using var home = new TestHome();
-        var told = new List<string>();
-        var connection = await PostgresServer.EnsureAsync(home.Folder, told.Add, None);
-        Assert.NotEmpty(told);
+        var home = shared.Home;
+        var connection = await PostgresServer.EnsureAsync(home.Folder, null, None);
         Assert.Equal("on,on,127.0.0.1,,UTF8,UTC", await ScalarAsync(
             connection,
             "select concat_ws(',', current_setting('fsync'), current_setting('synchronous_commit'), current_setting('listen_addresses'), current_setting('unix_socket_directories'), current_setting('server_encoding'), current_setting('timezone'))"));
-        await ScalarAsync(connection, "create table kept (id int)");
+        await ScalarAsync(connection, "create table if not exists kept (id int)");
         Assert.Equal(connection, await PostgresServer.EnsureAsync(home.Folder, null, None));
         Assert.Equal(connection, await PostgresServer.FindAsync(home.Folder, None));
 
@@ -36,7 +34,7 @@ public sealed class PostgresServerTests
     [Fact]
     public async Task Only_the_password_opens_it()
     {
-        await using var home = new TestHome();
+        var home = shared.Home;
         var connection = new NpgsqlConnectionStringBuilder(await PostgresServer.EnsureAsync(home.Folder, null, None)) { Password = "guess" };
         var refused = await Assert.ThrowsAsync<PostgresException>(() => ScalarAsync(connection.ConnectionString, "select 1"));
         Assert.Equal(PostgresErrorCodes.InvalidPassword, refused.SqlState);
@@ -47,9 +45,9 @@ public sealed class PostgresServerTests
     [Fact]
     public async Task A_server_that_was_killed_is_started_again()
     {
-        await using var home = new TestHome();
+        var home = shared.Home;
         var connection = await PostgresServer.EnsureAsync(home.Folder, null, None);
-        await ScalarAsync(connection, "create table kept (id int)");
+        await ScalarAsync(connection, "create table if not exists kept (id int)");
         await KillAsync(home);
         Assert.Equal(connection, await PostgresServer.EnsureAsync(home.Folder, null, None));
         Assert.Equal("0", await ScalarAsync(connection, "select count(*) from kept"));
@@ -58,7 +56,7 @@ public sealed class PostgresServerTests
     [Fact]
     public async Task A_dead_servers_number_that_another_program_has_now_is_no_obstacle_and_no_target()
     {
-        await using var home = new TestHome();
+        var home = shared.Home;
         var connection = await PostgresServer.EnsureAsync(home.Folder, null, None);
         await KillAsync(home);
         var lines = await File.ReadAllLinesAsync(PidFile(home));
@@ -70,7 +68,7 @@ public sealed class PostgresServerTests
     [Fact]
     public async Task A_port_that_another_program_took_is_given_up()
     {
-        await using var home = new TestHome();
+        var home = shared.Home;
         var before = new NpgsqlConnectionStringBuilder(await PostgresServer.EnsureAsync(home.Folder, null, None));
         await PostgresServer.StopAsync(home.Folder, None);
         using var stranger = new TcpListener(IPAddress.Loopback, before.Port);
@@ -84,29 +82,36 @@ public sealed class PostgresServerTests
     public async Task Many_who_ask_at_once_get_one_server()
     {
         await using var home = new TestHome();
-        var connections = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => PostgresServer.EnsureAsync(home.Folder, _ => { }, None)));
+        var told = new System.Collections.Concurrent.ConcurrentBag<string>();
+        var connections = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => PostgresServer.EnsureAsync(home.Folder, told.Add, None)));
         Assert.Single(connections.Distinct());
+        Assert.Single(told, text => text.StartsWith("Creating", StringComparison.Ordinal));
     }
 
     [Fact]
     public async Task Data_without_its_password_gets_a_sentence()
     {
-        await using var home = new TestHome();
+        var home = shared.Home;
         await PostgresServer.EnsureAsync(home.Folder, null, None);
         await PostgresServer.StopAsync(home.Folder, None);
-        File.Delete(Path.Combine(home.Folder, "postgres.json"));
+        var settings = Path.Combine(home.Folder, "postgres.json");
+        File.Move(settings, settings + ".lost");
         var failure = await Assert.ThrowsAsync<CommandException>(() => PostgresServer.EnsureAsync(home.Folder, null, None));
+        File.Move(settings + ".lost", settings);
         Assert.Contains("postgres.json is gone", failure.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task A_server_that_cannot_start_says_what_its_log_says()
     {
-        await using var home = new TestHome();
+        var home = shared.Home;
         await PostgresServer.EnsureAsync(home.Folder, null, None);
         await PostgresServer.StopAsync(home.Folder, None);
-        await File.AppendAllTextAsync(Path.Combine(home.Folder, "postgres", "cluster", "data", "postgresql.conf"), "\nmax_connections = lots\n");
+        var file = Path.Combine(home.Folder, "postgres", "cluster", "data", "postgresql.conf");
+        var sound = await File.ReadAllTextAsync(file);
+        await File.WriteAllTextAsync(file, sound + "max_connections = lots\n");
         var failure = await Assert.ThrowsAsync<CommandException>(() => PostgresServer.EnsureAsync(home.Folder, null, None));
+        await File.WriteAllTextAsync(file, sound);
         Assert.Contains("PostgreSQL did not start", failure.Message, StringComparison.Ordinal);
     }
 
@@ -191,5 +196,17 @@ public sealed class PostgresServerTests
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         return Convert.ToString(await command.ExecuteScalarAsync(), CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Making a server takes seconds, so the tests that leave it usable share one.</summary>
+    public sealed class SharedHome : IAsyncLifetime
+    {
+        private readonly TestHome _home = new();
+
+        internal TestHome Home => _home;
+
+        public Task InitializeAsync() => Task.CompletedTask;
+
+        public async Task DisposeAsync() => await _home.DisposeAsync();
     }
 }
