@@ -1,5 +1,6 @@
 using Agency.Platform;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Agency.Embedded;
 
@@ -17,6 +18,10 @@ public static class EmbeddedServices
         services.AddHostedService<CacheInvalidation>();
         services.AddScoped<IGraph, EmbeddedGraph>();
         services.AddScoped<ISearch, EmbeddedSearch>();
+        services.AddScoped<ISagaEngine, EmbeddedSagas>();
+        services.AddSingleton<EmbeddedSagasRun>();
+        services.TryAddSingleton(EmbeddedSagasOptions.Default);
+        services.AddHostedService<EmbeddedSagasWorker>();
         return services;
     }
 }

@@ -45,6 +45,10 @@ public sealed class Answer : IResult
     public static Answer Created<T>(string location, T value, JsonTypeInfo<T> json, long version) =>
         new(201, JsonSerializer.SerializeToUtf8Bytes(value, json)) { Location = location, ETag = Tag(version) };
 
+    /// <summary>202: it will be done, and can be followed at the location.</summary>
+    public static Answer Accepted<T>(string location, T value, JsonTypeInfo<T> json) =>
+        new(202, JsonSerializer.SerializeToUtf8Bytes(value, json)) { Location = location };
+
     /// <summary>202: it will be done; there is nothing to show yet.</summary>
     public static Answer Accepted() => new(202, default);
 

@@ -25,7 +25,11 @@ public static class PlatformServices
     /// <summary>What every function may ask for, whatever the engines.</summary>
     public static IServiceCollection AddPlatform(this IServiceCollection services, IReadOnlyList<Assembly> apps)
     {
-        services.AddSingleton(new FunctionApps(apps));
+        var functionApps = new FunctionApps(apps);
+        services.AddSingleton(functionApps);
+        foreach (var saga in functionApps.Implementing<ISaga>())
+            services.AddSingleton(saga);
+        services.AddSingleton(p => SagaCatalog.Of(functionApps, p));
         services.AddSingleton<Database>();
         services.AddSingleton<TokenValidator>();
         services.AddSingleton(TimeProvider.System);

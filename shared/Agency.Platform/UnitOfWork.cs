@@ -22,6 +22,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
 {
     private const int Attempts = 3;
     private readonly List<RecordedEvent> _events = [];
+    private readonly List<Action> _afterCommit = [];
     private NpgsqlConnection? _connection;
     private NpgsqlTransaction? _transaction;
     private bool _tenantSet;
@@ -58,6 +59,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
             try
             {
                 _events.Clear();
+                _afterCommit.Clear();
                 _connection = await database.App.OpenConnectionAsync(cancel);
                 _transaction = await _connection.BeginTransactionAsync(cancel);
                 var result = await work();
@@ -80,6 +82,12 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
             }
         }
     }
+
+    /// <summary>Runs in the transaction that is open, so that it shares its fate; in one of its own when none is.</summary>
+    public Task<T> JoinAsync<T>(Func<Task<T>> work, CancellationToken cancel) => _transaction is null ? TransactAsync(work, cancel) : work();
+
+    /// <summary>Calls <paramref name="then"/> in this process once the transaction has committed. It must be quick and must not throw.</summary>
+    public void AfterCommit(Action then) => _afterCommit.Add(then);
 
     /// <summary>Records an event; it is written when the transaction commits.</summary>
     /// <param name="data">The event.</param>
@@ -166,6 +174,9 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
 
     private void Tell()
     {
+        foreach (var then in _afterCommit)
+            then();
+        _afterCommit.Clear();
         if (_events.Count == 0)
             return;
         var events = _events.ToArray();
