@@ -1,0 +1,18 @@
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+/// <summary>GET /sagas/{id}: where a saga is, what it waits for, and its history.</summary>
+public sealed class GetSaga(ISagaEngine sagas)
+{
+    [Function(nameof(GetSaga)), RequireScope("sagas:read")]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "sagas/{id}")] HttpRequest http, string id, CancellationToken cancel)
+    {
+        QueryParameters.Of(http);
+        var saga = await sagas.FindAsync(id, cancel);
+        return saga is null ? Problem.NotFound("saga").ToAnswer() : Answer.Ok(saga, SagaJson.Default.SagaDto, saga.Version);
+    }
+}
