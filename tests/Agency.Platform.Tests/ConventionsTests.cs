@@ -1,0 +1,119 @@
+using System.Net;
+using System.Net.Http.Headers;
+using Agency.PlatformFunctions;
+using Agency.Testing;
+using Microsoft.IdentityModel.JsonWebTokens;
+using Microsoft.IdentityModel.Tokens;
+
+namespace Agency.Platform.Tests;
+
+/// <summary>Who may call, and what every error looks like.</summary>
+public sealed class ConventionsTests : IAsyncLifetime
+{
+    private TestHost _host = null!;
+
+    public async Task InitializeAsync() =>
+        _host = await TestHost.StartAsync([typeof(ListDeadLetters).Assembly, typeof(CheckLiveness).Assembly, typeof(CheckReadiness).Assembly]);
+
+    public async Task DisposeAsync() => await _host.DisposeAsync();
+
+    public static TheoryData<string> BadTokens => new("none", "garbage", "expired", "not-yet", "other-key", "other-issuer", "other-audience", "no-organisation", "no-subject", "hmac", "unsigned");
+
+    [Theory]
+    [MemberData(nameof(BadTokens))]
+    public async Task A_token_that_is_not_good_is_refused(string kind)
+    {
+        using var client = _host.Client(null);
+        if (Bad(kind) is { } token)
+            client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        var response = await client.GetAsync(new Uri("/dead-letters", UriKind.Relative));
+        Assert.Equal(HttpStatusCode.Unauthorized, response.StatusCode);
+        Assert.Equal("Bearer", response.Headers.WwwAuthenticate.ToString());
+        await AssertProblemAsync(response, "unauthenticated");
+    }
+
+    [Fact]
+    public async Task A_token_without_the_scope_is_refused()
+    {
+        using var client = _host.Client("users:read");
+        var response = await client.GetAsync(new Uri("/dead-letters", UriKind.Relative));
+        Assert.Equal(HttpStatusCode.Forbidden, response.StatusCode);
+        Assert.Contains("platform:read", (await AssertProblemAsync(response, "forbidden")).GetProperty("detail").GetString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("GET", "/nowhere", 404, "not-found")]
+    [InlineData("PUT", "/dead-letters", 405, "method-not-allowed")]
+    [InlineData("GET", "/dead-letters?limit=0", 400, "validation")]
+    [InlineData("GET", "/dead-letters?limit=1&limit=2", 400, "validation")]
+    [InlineData("GET", "/dead-letters?other=1", 400, "validation")]
+    [InlineData("GET", "/dead-letters?cursor=%25%25", 400, "validation")]
+    [InlineData("GET", "/dead-letters?cursor=YWJj", 400, "validation")]
+    public async Task Every_error_is_a_problem(string method, string path, int status, string type)
+    {
+        using var client = _host.Client("platform:read");
+        var response = await client.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
+        Assert.Equal(status, (int)response.StatusCode);
+        await AssertProblemAsync(response, type);
+    }
+
+    [Fact]
+    public async Task Health_tells_the_truth()
+    {
+        using var client = _host.Client(null);
+        Assert.Equal(HttpStatusCode.NoContent, (await client.GetAsync(new Uri("/health/live", UriKind.Relative))).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await client.GetAsync(new Uri("/health/ready", UriKind.Relative))).StatusCode);
+        await _host.Database.RunAsync("delete from platform.migrations where domain = 'embedded'");
+        var unready = await client.GetAsync(new Uri("/health/ready", UriKind.Relative));
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, unready.StatusCode);
+        Assert.Contains("./agency migrate", await unready.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    private static async Task<System.Text.Json.JsonElement> AssertProblemAsync(HttpResponseMessage response, string type)
+    {
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType!.MediaType);
+        var problem = await response.JsonAsync();
+        Assert.Equal("urn:agency:problem:" + type, problem.GetProperty("type").GetString());
+        Assert.Equal((int)response.StatusCode, problem.GetProperty("status").GetInt32());
+        Assert.Equal(response.Headers.GetValues("X-Trace-Id").Single(), problem.GetProperty("traceId").GetString());
+        Assert.DoesNotContain("   at ", problem.GetRawText(), StringComparison.Ordinal);
+        return problem;
+    }
+
+    private string? Bad(string kind)
+    {
+        var issuer = (LocalIssuer)_host.Services.GetService(typeof(LocalIssuer))!;
+        using var other = System.Security.Cryptography.ECDsa.Create(System.Security.Cryptography.ECCurve.NamedCurves.nistP256);
+        var claims = new Dictionary<string, object> { ["sub"] = "s", ["org_id"] = "acme", ["scope"] = "platform:read" };
+        var token = new SecurityTokenDescriptor
+        {
+            Issuer = LocalIssuer.Name,
+            Audience = LocalIssuer.Audience,
+            NotBefore = DateTime.UtcNow.AddHours(-2),
+            Expires = DateTime.UtcNow.AddHours(1),
+            Claims = claims,
+            SigningCredentials = new(issuer.Key, SecurityAlgorithms.EcdsaSha256),
+        };
+        switch (kind)
+        {
+            case "none": return null;
+            case "garbage": return "a.b.c";
+            case "expired": token.Expires = DateTime.UtcNow.AddMinutes(-5); break;
+            case "not-yet": token.NotBefore = DateTime.UtcNow.AddMinutes(30); break;
+            case "other-key": token.SigningCredentials = new(new ECDsaSecurityKey(other) { KeyId = issuer.Key.KeyId }, SecurityAlgorithms.EcdsaSha256); break;
+            case "other-issuer": token.Issuer = "https://elsewhere.example"; break;
+            case "other-audience": token.Audience = "elsewhere"; break;
+            case "no-organisation": claims.Remove("org_id"); break;
+            case "no-subject": claims.Remove("sub"); break;
+            // The confusion of algorithms: the public key used as a shared secret.
+            case "hmac": token.SigningCredentials = new(new SymmetricSecurityKey(issuer.Key.ECDsa.ExportSubjectPublicKeyInfo()), SecurityAlgorithms.HmacSha256); break;
+            case "unsigned":
+                var header = Base64UrlEncoder.Encode("""{"alg":"none","typ":"JWT"}""");
+                var good = issuer.Issue("acme", "s", ["platform:read"], TimeSpan.FromHours(1));
+                return $"{header}.{good.Split('.')[1]}.";
+            default: throw new ArgumentException(kind);
+        }
+
+        return new JsonWebTokenHandler().CreateToken(token);
+    }
+}
