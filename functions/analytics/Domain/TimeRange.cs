@@ -1,0 +1,136 @@
+using Agency.Platform;
+
+namespace Agency.Analytics;
+
+/// <summary>The intervals of a series, UTC. Weeks start on Monday, as in ISO 8601.</summary>
+public static class Interval
+{
+    public const string Hour = "hour";
+    public const string Day = "day";
+    public const string Week = "week";
+    public const string Month = "month";
+
+    /// <summary>The start of the interval that holds this time.</summary>
+    public static DateTime Floor(string interval, DateTime time) => interval switch
+    {
+        Hour => time.Date.AddHours(time.Hour),
+        Day => time.Date,
+        Week => time.Date.AddDays(-(((int)time.DayOfWeek + 6) % 7)),
+        _ => new(time.Year, time.Month, 1, 0, 0, 0, DateTimeKind.Utc),
+    };
+
+    public static DateTime Next(string interval, DateTime start) => interval switch
+    {
+        Hour => start.AddHours(1),
+        Day => start.AddDays(1),
+        Week => start.AddDays(7),
+        _ => start.AddMonths(1),
+    };
+
+    /// <summary>The start of the first interval that does not begin before this time.</summary>
+    public static DateTime Ceiling(string interval, DateTime time)
+    {
+        var floor = Floor(interval, time);
+        return floor == time ? time : Next(interval, floor);
+    }
+}
+
+/// <summary>Rollup rows of one resolution, from one start (inclusive) to another (exclusive).</summary>
+public readonly record struct RollupPart(string Resolution, DateTime From, DateTime To);
+
+/// <summary>From a whole hour, inclusive, to a whole hour, exclusive, UTC.</summary>
+public readonly record struct TimeRange(DateTime From, DateTime To)
+{
+    /// <summary>The starts of the intervals that the range touches.</summary>
+    public IEnumerable<DateTime> Starts(string interval)
+    {
+        for (var start = Interval.Floor(interval, From); start < To; start = Interval.Next(interval, start))
+            yield return start;
+    }
+
+    /// <summary>Covers the range with as few rows as can be: months inside, days around them, hours at the ends.</summary>
+    /// <param name="coarsest">No part has rows that span more than one such interval.</param>
+    public IReadOnlyList<RollupPart> Cover(string coarsest)
+    {
+        var parts = new List<RollupPart>();
+        Cover(From, To, coarsest == Interval.Week ? Interval.Day : coarsest, parts);
+        return parts;
+    }
+
+    private static void Cover(DateTime from, DateTime to, string resolution, List<RollupPart> parts)
+    {
+        if (from >= to)
+            return;
+        var (low, high) = (Interval.Ceiling(resolution, from), Interval.Floor(resolution, to));
+        if (low >= high)
+        {
+            Cover(from, to, Finer(resolution), parts);
+            return;
+        }
+
+        Cover(from, low, Finer(resolution), parts);
+        parts.Add(new(resolution, low, high));
+        Cover(high, to, Finer(resolution), parts);
+    }
+
+    private static string Finer(string resolution) => resolution == Interval.Month ? Interval.Day : Interval.Hour;
+}
+
+public static class RollupParts
+{
+    extension(IReadOnlyList<RollupPart> parts)
+    {
+        /// <summary>The parts as a table <c>part (resolution, low, high)</c>.</summary>
+        public Sql Rows => $"""
+            unnest({parts.Select(p => p.Resolution).ToArray()}, {parts.Select(p => p.From).ToArray()}, {parts.Select(p => p.To).ToArray()})
+              as part (resolution, low, high)
+            """;
+    }
+}
+
+/// <summary>The part of a question that every analytics query has: an interval and a range.</summary>
+/// <param name="From">Inclusive; null for the first hour there is.</param>
+/// <param name="To">Exclusive; null for the end of the last hour there is.</param>
+public sealed record RangeQuery(string Interval, DateTime? From, DateTime? To)
+{
+    /// <summary>Points that one series may have.</summary>
+    public const int MaxPoints = 10_000;
+
+    /// <summary>Reads <c>interval</c> (day unless given), <c>from</c> and <c>to</c>.</summary>
+    /// <exception cref="ProblemException">400: not whole hours, or the wrong way round.</exception>
+    public static RangeQuery Of(QueryParameters parameters)
+    {
+        var interval = parameters.OneOf("interval", Analytics.Interval.Day,
+            Analytics.Interval.Hour, Analytics.Interval.Day, Analytics.Interval.Week, Analytics.Interval.Month);
+        var (from, to) = (WholeHour(parameters, "from"), WholeHour(parameters, "to"));
+        if (from >= to)
+            throw QueryParameters.Wrong("to", "Must be after from; it is the first moment that does not count.");
+        return new(interval, from, to);
+    }
+
+    /// <summary>The range in full, given the first and last hours that there are; null when it is empty.</summary>
+    /// <exception cref="ProblemException">400: more than <see cref="MaxPoints"/> intervals.</exception>
+    public TimeRange? Within(DateTime? firstHour, DateTime? lastHour)
+    {
+        if ((From ?? firstHour) is not { } from || (To ?? lastHour?.AddHours(1)) is not { } to || from >= to)
+            return null;
+        var range = new TimeRange(from, to);
+        return range.Starts(Interval).Take(MaxPoints + 1).Count() <= MaxPoints
+            ? range
+            : throw QueryParameters.Wrong("interval", $"The range has more than {MaxPoints} intervals of this length. Narrow it with from and to, or take a longer interval.");
+    }
+
+    /// <summary>The range widened to whole days, for rollups that have no hours.</summary>
+    /// <exception cref="ProblemException">400: an end that was asked for is not a midnight.</exception>
+    public TimeRange InWholeDays(TimeRange range)
+    {
+        foreach (var (name, end) in (ReadOnlySpan<(string, DateTime?)>)[("from", From), ("to", To)])
+            if (end is { } time && time != time.Date)
+                throw QueryParameters.Wrong(name, "A breakdown is of whole days, UTC.");
+        return new(Analytics.Interval.Floor(Analytics.Interval.Day, range.From), Analytics.Interval.Ceiling(Analytics.Interval.Day, range.To));
+    }
+
+    private static DateTime? WholeHour(QueryParameters parameters, string name) => parameters.Time(name) is not { } time ? null
+        : time.UtcTicks % TimeSpan.TicksPerHour == 0 && time.Year is > 1900 and < 9000 ? time.UtcDateTime
+        : throw QueryParameters.Wrong(name, "A whole hour, UTC: the rollups know no finer time.");
+}

@@ -1,0 +1,64 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Agency.Platform;
+
+namespace Agency.Analytics;
+
+public static class AnalyticsTopic
+{
+    public const string Name = "agency.analytics";
+}
+
+/// <summary>Something that a user or visitor did, as the organisation's own software saw it.</summary>
+/// <param name="MessageId">Given by the client; the organisation has each once.</param>
+/// <param name="Event">What it is called, such as <c>order-line</c>.</param>
+/// <param name="UserId">The user's id in the organisation's own system.</param>
+/// <param name="AnonymousId">A device or basket whose user is not known.</param>
+/// <param name="Time">When it happened, in whole microseconds, UTC.</param>
+/// <param name="Properties">A JSON object, as it was sent.</param>
+public sealed record TrackedEvent(
+    string MessageId, string Event, string? UserId, string? AnonymousId, DateTimeOffset Time,
+    [property: JsonConverter(typeof(RawJsonConverter))] Json Properties);
+
+/// <summary>What one <c>POST /events</c> added: at least one event, none of which was there before. Its subject is an id of the batch.</summary>
+public sealed record EventTrackedEvent(IReadOnlyList<TrackedEvent> Events) : IDomainEvent<EventTrackedEvent>
+{
+    public static EventType<EventTrackedEvent> EventType { get; } =
+        new("agency.analytics.event-tracked.v1", AnalyticsTopic.Name, AnalyticsJson.Default.EventTrackedEvent);
+}
+
+/// <summary>The answer of <c>POST /events</c>.</summary>
+/// <param name="Accepted">Events that are now kept.</param>
+/// <param name="Duplicates">Events whose message id was known, or came earlier in the same batch: nothing was done.</param>
+/// <param name="Rejected">Items that are not valid events: nothing was done.</param>
+/// <param name="Items">Those that were not accepted, in the order they were sent.</param>
+public sealed record TrackedDto(int Accepted, int Duplicates, int Rejected, IReadOnlyList<TrackedItemDto> Items);
+
+/// <param name="Index">The item's place in the batch, from 0.</param>
+/// <param name="MessageId">Null when the item has none that can be read.</param>
+/// <param name="Status"><c>duplicate</c> or <c>rejected</c>.</param>
+/// <param name="Error">Why it was rejected.</param>
+public sealed record TrackedItemDto(
+    int Index, string? MessageId, string Status, [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Error = null);
+
+/// <summary>JSON that is carried as it is.</summary>
+public sealed class RawJsonConverter : JsonConverter<Json>
+{
+    public override Json Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        using var document = JsonDocument.ParseValue(ref reader);
+        return new(JsonMarshal.GetRawUtf8Value(document.RootElement).ToArray());
+    }
+
+    // It was read as JSON before it got here.
+    public override void Write(Utf8JsonWriter writer, Json value, JsonSerializerOptions options) =>
+        writer.WriteRawValue(value.Utf8.Span, skipInputValidation: true);
+}
+
+[JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(EventTrackedEvent))]
+[JsonSerializable(typeof(TrackedDto))]
+[JsonSerializable(typeof(RevenueDto))]
+[JsonSerializable(typeof(AnalyticsDto))]
+public sealed partial class AnalyticsJson : JsonSerializerContext;

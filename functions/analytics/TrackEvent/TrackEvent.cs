@@ -1,0 +1,85 @@
+using System.Text;
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.Analytics;
+
+/// <summary>The items of one request, in the order they came.</summary>
+public sealed record TrackEventCommand(IReadOnlyList<ReadItem> Items);
+
+/// <summary>POST /events: keeps one event, or an array of them, each once. 200, or 207 when some were rejected.</summary>
+public sealed class TrackEvent(UnitOfWork work)
+{
+    [Function(nameof(TrackEvent)), RequireScope("events:write"), MaxBody(4 * 1024 * 1024)]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "events")] HttpRequest http, CancellationToken cancel)
+    {
+        var command = new TrackEventCommand(EventReader.Read(await http.ReadJsonBytesAsync(cancel), DateTimeOffset.UtcNow));
+        return await work.RunAsync(
+            http,
+            async () =>
+            {
+                var candidates = Distinct(command.Items);
+                var fresh = candidates.Count == 0 ? [] : await InsertAsync(candidates, cancel);
+                if (fresh.Count > 0)
+                    work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), Guid.CreateVersion7(), 1);
+                var answer = Report(command.Items, fresh);
+                return answer.Rejected == 0
+                    ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto)
+                    : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto);
+            },
+            cancel);
+    }
+
+    /// <summary>The first event of each message id.</summary>
+    public static List<TrackedEvent> Distinct(IReadOnlyList<ReadItem> items)
+    {
+        var seen = new HashSet<string>(items.Count, StringComparer.Ordinal);
+        var events = new List<TrackedEvent>(items.Count);
+        foreach (var item in items)
+            if (item.Event is { } e && seen.Add(e.MessageId))
+                events.Add(e);
+        return events;
+    }
+
+    /// <param name="fresh">Message ids that were inserted; the first event of each is the accepted one.</param>
+    public static TrackedDto Report(IReadOnlyList<ReadItem> items, IReadOnlySet<string> fresh)
+    {
+        var unanswered = new HashSet<string>(fresh, StringComparer.Ordinal);
+        var others = new List<TrackedItemDto>();
+        for (var i = 0; i < items.Count; i++)
+            if (items[i].Error is { } error)
+                others.Add(new(i, items[i].MessageId, "rejected", error));
+            else if (!unanswered.Remove(items[i].MessageId!))
+                others.Add(new(i, items[i].MessageId, "duplicate"));
+        var rejected = others.Count(o => o.Error is not null);
+        return new(fresh.Count, others.Count - rejected, rejected, others);
+    }
+
+    /// <returns>The message ids that were not there.</returns>
+    private async Task<HashSet<string>> InsertAsync(List<TrackedEvent> events, CancellationToken cancel)
+    {
+        // Concurrent batches with the same ids wait for each other in one order, so not in a circle.
+        var sorted = events.Order(Comparer<TrackedEvent>.Create((a, b) => string.CompareOrdinal(a.MessageId, b.MessageId))).ToList();
+        var inserted = await work.QueryAsync(
+            $"""
+            with sent as (
+              select * from unnest(
+                {sorted.ConvertAll(e => e.MessageId).ToArray()}, {sorted.ConvertAll(e => e.Event).ToArray()},
+                {sorted.ConvertAll(e => e.UserId).ToArray()}, {sorted.ConvertAll(e => e.AnonymousId).ToArray()},
+                {sorted.ConvertAll(e => e.Time.UtcDateTime).ToArray()},
+                {sorted.ConvertAll(e => Encoding.UTF8.GetString(e.Properties.Utf8.Span)).ToArray()})
+                as sent (message_id, name, user_id, anonymous_id, occurred_at, properties)
+            ), fresh as (
+              insert into analytics.message_ids (message_id) select message_id from sent on conflict do nothing returning message_id
+            )
+            insert into analytics.events (message_id, name, user_id, anonymous_id, occurred_at, properties)
+            select message_id, name, user_id, anonymous_id, occurred_at, properties::jsonb from fresh join sent using (message_id)
+            returning message_id
+            """,
+            row => row.GetString(0),
+            cancel);
+        return inserted.ToHashSet(StringComparer.Ordinal);
+    }
+}
