@@ -67,6 +67,8 @@ internal static class LocalHost
             ["AGENCY_HOME"] = workspace.Home,
             [PostgresServer.ConnectionVariable] = connection,
         });
+        // The only caller of a laptop is its owner, who may be measuring.
+        builder.Configuration["RateLimits:Default"] ??= "100000/s";
         builder.Logging.SetMinimumLevel(LogLevel.Warning);
         builder.UseFunctionApps(BuiltApps.All);
         builder.AddAgency(BuiltApps.All);

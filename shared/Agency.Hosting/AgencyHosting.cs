@@ -24,11 +24,24 @@ public static partial class AgencyHosting
         services.AddSingleton(LocalIssuer.Open(settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency")));
         services.AddPlatform(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
         services.AddEmbedded();
+        services.AddCrossOrigin(settings);
+        services.AddSingleton(RateLimitOptions.From(settings));
+        services.AddSingleton(Engine(settings, "Cache", "memory", "none") == "none" ? ReadCacheOptions.None : ReadCacheOptions.Default);
         AddPortable(services);
 
         builder.UseMiddleware<ProblemMiddleware>();
         builder.UseMiddleware<AuthenticationMiddleware>();
+        builder.UseMiddleware<RateLimitMiddleware>();
         return builder;
+    }
+
+    /// <summary>The engine that the configuration names for a port; the first of the known ones when it names none.</summary>
+    private static string Engine(ConfigurationManager settings, string port, params ReadOnlySpan<string> known)
+    {
+        var name = settings[$"Engines:{port}"] ?? known[0];
+        return known.Contains(name)
+            ? name
+            : throw new InvalidOperationException($"Engines:{port} is '{name}', which this build does not have. It has {string.Join(", ", known)}.");
     }
 
     private static PostgresSettings Postgres(ConfigurationManager settings)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Http;
@@ -65,12 +66,20 @@ public sealed class Answer : IResult
     {
         var response = httpContext.Response;
         var headers = response.Headers;
-        if (ETag is not null)
-            headers.ETag = ETag;
-        if (ETag is not null && HttpMethods.IsGet(httpContext.Request.Method) && Conditions.Matches(httpContext.Request.Headers.IfNoneMatch, ETag))
+        if (Status == 200 && HttpMethods.IsGet(httpContext.Request.Method))
         {
-            response.StatusCode = 304;
-            return Task.CompletedTask;
+            // A list has no version; its bytes stand for it.
+            var tag = ETag ?? $"\"{Convert.ToHexStringLower(SHA256.HashData(Body.Span).AsSpan(0, 8))}\"";
+            headers.ETag = tag;
+            if (Conditions.Matches(httpContext.Request.Headers.IfNoneMatch, tag))
+            {
+                response.StatusCode = 304;
+                return Task.CompletedTask;
+            }
+        }
+        else if (ETag is not null)
+        {
+            headers.ETag = ETag;
         }
 
         response.StatusCode = Status;

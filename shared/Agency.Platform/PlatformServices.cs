@@ -7,13 +7,17 @@ namespace Agency.Platform;
 /// <summary>The function apps of this process.</summary>
 public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
 {
-    /// <summary>The apps and the domains they refer to: the assemblies that hold migrations.</summary>
-    public IEnumerable<Assembly> WithDomains() => Assemblies
-        .SelectMany(a => a.GetReferencedAssemblies())
-        .Where(name => name.Name!.StartsWith("Agency.", StringComparison.Ordinal))
-        .DistinctBy(name => name.FullName)
-        .Select(Assembly.Load)
-        .Concat(Assemblies);
+    /// <summary>The apps and all of ours that they refer to, directly or not: the assemblies that may hold migrations.</summary>
+    public IReadOnlyCollection<Assembly> WithDomains()
+    {
+        var found = new HashSet<Assembly>();
+        var next = new Queue<Assembly>(Assemblies);
+        while (next.TryDequeue(out var assembly))
+            if (found.Add(assembly))
+                foreach (var name in assembly.GetReferencedAssemblies().Where(n => n.Name!.StartsWith("Agency.", StringComparison.Ordinal)))
+                    next.Enqueue(Assembly.Load(name));
+        return found;
+    }
 
     /// <summary>The concrete classes of these apps that are a <typeparamref name="T"/>.</summary>
     public IEnumerable<Type> Implementing<T>() =>
@@ -34,7 +38,7 @@ public static class PlatformServices
         services.AddSingleton<TokenValidator>();
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
-        services.TryAddSingleton(ReadCacheOptions.Default);
+        services.AddSingleton<IRateLimiter, ProcessRateLimiter>();
         services.AddSingleton<ReadCache>();
         services.AddSingleton<ICommitListener>(p => p.GetRequiredService<ReadCache>());
         services.AddSingleton<Microsoft.AspNetCore.Http.IProblemDetailsWriter, UnmatchedRequest>();

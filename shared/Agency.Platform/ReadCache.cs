@@ -9,6 +9,9 @@ namespace Agency.Platform;
 public sealed record ReadCacheOptions(long MaxBytes, TimeSpan Lifetime)
 {
     public static ReadCacheOptions Default { get; } = new(64 * 1024 * 1024, TimeSpan.FromMinutes(5));
+
+    /// <summary>Keeps nothing: every read goes to the database.</summary>
+    public static ReadCacheOptions None { get; } = new(0, TimeSpan.FromMinutes(5));
 }
 
 /// <summary>

@@ -1,10 +1,12 @@
 using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Cors.Infrastructure;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Azure.Functions.Worker.Middleware;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Worker;
 
@@ -23,6 +25,9 @@ internal sealed partial class FunctionHost(
     {
         app.UseStatusCodePages();
         app.UseRouting();
+        // Browsers ask before they call; what may be answered is whoever adds CORS services to say.
+        if (app.Services.GetService<ICorsService>() is not null)
+            app.UseCors();
         foreach (var (function, trigger) in Of<HttpTriggerAttribute>())
         {
             var pipeline = Pipeline(function);

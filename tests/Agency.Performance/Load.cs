@@ -96,11 +96,11 @@ internal static class Load
         var end = bytes.IndexOf("\r\n\r\n"u8);
         if (end < 0)
             return false;
-        Utf8Parser.TryParse(bytes[9..12], out status, out _);
+        _ = Utf8Parser.TryParse(bytes[9..12], out status, out _);
         var header = bytes[..end].IndexOf("Content-Length: "u8);
         var length = 0;
         if (header >= 0)
-            Utf8Parser.TryParse(bytes[(header + 16)..end], out length, out _);
+            _ = Utf8Parser.TryParse(bytes[(header + 16)..end], out length, out _);
         else if (status is not (204 or 304))
             throw new IOException("The server's answer has no length: " + Encoding.ASCII.GetString(bytes[..end]));
         whole = end + 4 + length;

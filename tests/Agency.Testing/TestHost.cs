@@ -39,9 +39,13 @@ public sealed class TestHost : IAsyncDisposable
 
     /// <param name="apps">Any type of each app; its assembly is what counts.</param>
     /// <param name="database">An existing database, which then outlives the host; a new one when null.</param>
-    /// <param name="configure">Last word on services and settings.</param>
+    /// <param name="configure">Last word on services.</param>
+    /// <param name="settings">Configuration that the composition root reads.</param>
     public static async Task<TestHost> StartAsync(
-        IReadOnlyList<Assembly> apps, TestDatabase? database = null, Action<FunctionsApplicationBuilder>? configure = null)
+        IReadOnlyList<Assembly> apps,
+        TestDatabase? database = null,
+        Action<FunctionsApplicationBuilder>? configure = null,
+        params IReadOnlyList<(string Name, string Value)> settings)
     {
         var owns = database is null;
         database ??= await TestDatabase.CreateAsync([.. new FunctionApps(apps).WithDomains()]);
@@ -52,6 +56,10 @@ public sealed class TestHost : IAsyncDisposable
         builder.Configuration["ConnectionStrings:System"] = database.Settings.System;
         builder.Configuration["urls"] = "http://127.0.0.1:0";
         builder.Configuration["Logging:LogLevel:Default"] = "Critical";
+        // Tests that are about limits set their own.
+        builder.Configuration["RateLimits:Default"] = "1000000/s";
+        foreach (var (name, value) in settings)
+            builder.Configuration[name] = value;
         builder.UseFunctionApps(apps);
         builder.AddAgency(apps);
         configure?.Invoke(builder);

@@ -1,0 +1,122 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using Microsoft.Extensions.Configuration;
+
+namespace Agency.Platform;
+
+/// <summary>A token bucket: <paramref name="PerSecond"/> requests each second on average, <paramref name="Burst"/> at once.</summary>
+public sealed record RateLimit(int PerSecond, int Burst)
+{
+    /// <exception cref="FormatException">The text is not of the form <c>100/s</c> or <c>100/s burst 500</c>.</exception>
+    public static RateLimit Parse(string text)
+    {
+        var words = text.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        if (words is [var rate, .. var rest] && rate.EndsWith("/s", StringComparison.Ordinal)
+            && int.TryParse(rate.AsSpan(0, rate.Length - 2), NumberStyles.None, CultureInfo.InvariantCulture, out var perSecond) && perSecond > 0)
+        {
+            if (rest is [])
+                return new(perSecond, perSecond * 2);
+            if (rest is ["burst", var most] && int.TryParse(most, NumberStyles.None, CultureInfo.InvariantCulture, out var burst) && burst > 0)
+                return new(perSecond, burst);
+        }
+
+        throw new FormatException($"The rate limit '{text}' must read like '100/s' or '100/s burst 500'.");
+    }
+}
+
+/// <summary>How much each caller may ask of each group of routes; a group is the scope that its routes require.</summary>
+/// <param name="Default">For groups without a limit of their own.</param>
+/// <param name="Groups">By group, such as <c>events:write</c>.</param>
+public sealed record RateLimitOptions(RateLimit Default, IReadOnlyDictionary<string, RateLimit> Groups)
+{
+    /// <summary>
+    /// Reads <c>RateLimits:Default</c> and, for the group <c>events:write</c>, <c>RateLimits:events-write</c>.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">A limit is malformed.</exception>
+    public static RateLimitOptions From(IConfiguration settings)
+    {
+        var limits = new Dictionary<string, RateLimit>(StringComparer.OrdinalIgnoreCase) { ["Default"] = new(1000, 2000) };
+        foreach (var entry in settings.GetSection("RateLimits").GetChildren())
+        {
+            try
+            {
+                limits[entry.Key.Replace('-', ':')] = RateLimit.Parse(entry.Value ?? "");
+            }
+            catch (FormatException malformed)
+            {
+                throw new InvalidOperationException($"The setting RateLimits:{entry.Key} is wrong. {malformed.Message}", malformed);
+            }
+        }
+
+        limits.Remove("Default", out var common);
+        return new(common!, limits);
+    }
+}
+
+/// <summary>What a limiter says of one request.</summary>
+/// <param name="Allowed">False when the caller has used the bucket up.</param>
+/// <param name="Remaining">Requests that the caller may make now.</param>
+/// <param name="ResetSeconds">Until the bucket is full again.</param>
+public readonly record struct RateLimitDecision(bool Allowed, long Remaining, int ResetSeconds);
+
+/// <summary>The port of rate limits: in this process, or shared by all through an engine.</summary>
+public interface IRateLimiter
+{
+    ValueTask<RateLimitDecision> TakeAsync(string group, string caller, RateLimit limit, CancellationToken cancel);
+}
+
+/// <summary>Buckets in this process. Buckets that are full again are dropped once there are many.</summary>
+public sealed class ProcessRateLimiter(TimeProvider clock) : IRateLimiter
+{
+    private const int Many = 100_000;
+    private readonly ConcurrentDictionary<(string Group, string Caller), Bucket> _buckets = new();
+
+    public ValueTask<RateLimitDecision> TakeAsync(string group, string caller, RateLimit limit, CancellationToken cancel)
+    {
+        if (_buckets.Count > Many)
+            DropFull();
+        var bucket = _buckets.GetOrAdd((group, caller), static (_, args) => new(args.limit, args.now), (limit, now: clock.GetTimestamp()));
+        return new(bucket.Take(clock.GetTimestamp(), clock.TimestampFrequency));
+    }
+
+    private void DropFull()
+    {
+        foreach (var (key, bucket) in _buckets)
+            if (bucket.IsFull(clock.GetTimestamp(), clock.TimestampFrequency))
+                _buckets.TryRemove(new(key, bucket));
+    }
+
+    private sealed class Bucket(RateLimit limit, long now)
+    {
+        private readonly Lock _gate = new();
+        private double _tokens = limit.Burst;
+        private long _at = now;
+
+        public RateLimitDecision Take(long now, long frequency)
+        {
+            lock (_gate)
+            {
+                Refill(now, frequency);
+                var allowed = _tokens >= 1;
+                if (allowed)
+                    _tokens--;
+                return new(allowed, (long)_tokens, (int)Math.Ceiling((limit.Burst - _tokens) / limit.PerSecond));
+            }
+        }
+
+        public bool IsFull(long now, long frequency)
+        {
+            lock (_gate)
+            {
+                Refill(now, frequency);
+                return _tokens >= limit.Burst;
+            }
+        }
+
+        private void Refill(long now, long frequency)
+        {
+            _tokens = Math.Min(limit.Burst, _tokens + (Math.Max(0, now - _at) * (double)limit.PerSecond / frequency));
+            _at = now;
+        }
+    }
+}
