@@ -63,6 +63,7 @@ internal static class Commands
         Command("migrate", "Brings the database to what this build needs.", (workspace, cancel) => MigrateAsync(workspace, terminal, cancel)),
         Import(terminal),
         Test(terminal),
+        Bench(),
     };
 
     private static Command Command(string name, string description, Func<Workspace, CancellationToken, Task> run)
@@ -122,6 +123,25 @@ internal static class Commands
         var command = new Command("test", "Runs every test on a PostgreSQL of its own, and measures line coverage.") { filter, noCoverage };
         command.SetAction((parsed, cancel) => TestCommand.RunAsync(
             Workspace.FromEnvironment(), parsed.GetValue(filter), measureCoverage: !parsed.GetValue(noCoverage), terminal, cancel));
+        return command;
+    }
+
+    private static Command Bench()
+    {
+        var rounds = new Option<int>("--rounds") { Description = "How often each figure is taken; the median counts.", DefaultValueFactory = _ => 5 };
+        var command = new Command("bench", "Measures the platform against a bare twin, on a PostgreSQL of its own.") { rounds };
+        command.SetAction((parsed, cancel) =>
+        {
+            var workspace = Workspace.FromEnvironment();
+            return Shell.RunDotnetAsync(
+                workspace.Root,
+                [
+                    "run", "-c", "Release", "--project", Path.Combine("tests", "Agency.Performance"), "--",
+                    Path.Combine(workspace.Home, "bench"), parsed.GetValue(rounds).ToString(CultureInfo.InvariantCulture),
+                ],
+                [],
+                cancel);
+        });
         return command;
     }
 

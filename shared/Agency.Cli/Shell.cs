@@ -56,6 +56,27 @@ internal static class Shell
         }
     }
 
+    /// <summary>Runs dotnet on this terminal, so that its progress is seen as it happens, and returns its exit code.</summary>
+    public static async Task<int> RunDotnetAsync(
+        string folder, IEnumerable<string> arguments, Dictionary<string, string> environment, CancellationToken cancel)
+    {
+        var start = new ProcessStartInfo("dotnet", arguments) { WorkingDirectory = folder };
+        foreach (var (name, value) in environment)
+            start.Environment[name] = value;
+        using var process = Process.Start(start)!;
+        try
+        {
+            await process.WaitForExitAsync(cancel);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            throw;
+        }
+
+        return process.ExitCode;
+    }
+
     /// <summary>The program's full path, or null when no folder of PATH holds it.</summary>
     public static string? Find(string program) => PathFolders.Select(folder => Path.Combine(folder, Executable(program))).FirstOrDefault(File.Exists);
 

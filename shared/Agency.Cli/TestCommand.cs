@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 
 namespace Agency.Cli;
@@ -29,7 +28,8 @@ internal static class TestCommand
                 await PostgresServer.RemoveForTestsAsync(workspace.Home, cancel);
                 return await PostgresServer.EnsureForTestsAsync(workspace.Home, say, cancel);
             });
-            var exit = await DotnetAsync(workspace.Root, Arguments(workspace, results, filter, measureCoverage), connection, cancel);
+            var exit = await Shell.RunDotnetAsync(
+                workspace.Root, Arguments(workspace, results, filter, measureCoverage), new() { [PostgresServer.TestConnectionVariable] = connection }, cancel);
             return Conclude(workspace.Root, results, exit, measureCoverage, isWhole: filter is null, terminal);
         }
         finally
@@ -83,23 +83,4 @@ internal static class TestCommand
         string.Create(CultureInfo.InvariantCulture, $"Line coverage of {name}: {Share(count) * 100:0.0} % ({count.Hit} of {count.Lines} lines)");
 
     private static double Share((int Hit, int Lines) count) => count.Lines == 0 ? 0 : (double)count.Hit / count.Lines;
-
-    /// <summary>Runs dotnet on this terminal, so that its progress is seen as it happens.</summary>
-    private static async Task<int> DotnetAsync(string root, IEnumerable<string> arguments, string connection, CancellationToken cancel)
-    {
-        var start = new ProcessStartInfo("dotnet", arguments) { WorkingDirectory = root };
-        start.Environment[PostgresServer.TestConnectionVariable] = connection;
-        using var process = Process.Start(start)!;
-        try
-        {
-            await process.WaitForExitAsync(cancel);
-        }
-        catch (OperationCanceledException)
-        {
-            process.Kill(entireProcessTree: true);
-            throw;
-        }
-
-        return process.ExitCode;
-    }
 }

@@ -20,6 +20,7 @@ public sealed class CommandsTests : IAsyncLifetime
     [InlineData("import", "argument missing")]
     [InlineData("token --lifetime soon", "'soon' is not a lifetime")]
     [InlineData("test --filter", "argument missing")]
+    [InlineData("bench --rounds many", "many")]
     public async Task Wrong_usage_gets_a_sentence(string arguments, string sentence)
     {
         var (exit, terminal) = await RunAsync(arguments);
@@ -121,6 +122,24 @@ public sealed class CommandsTests : IAsyncLifetime
         Assert.Contains("already runs", refusal.Error, StringComparison.Ordinal);
         var (_, migrated) = await RunAsync("migrate");
         Assert.Contains("up to date", migrated.Output, StringComparison.Ordinal);
+
+        var file = Path.Combine(_home.Folder, "shop.csv");
+        await File.WriteAllTextAsync(
+            file,
+            """
+            InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+            536365,85123A,"HOLDER, WHITE",6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom
+            536365,85123A,"HOLDER, WHITE",6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom
+            C536379,D,Discount,-1,2010-12-01 09:41:00,27.50,0.0,EIRE
+            """);
+        var (first, imported) = await RunAsync($"import {file}");
+        Assert.True(first == 0, imported.Error);
+        Assert.Matches("users created +│ 1 ", imported.Output);
+        Assert.Matches("lines accepted +│ 3 ", imported.Output);
+        var (again, repeated) = await RunAsync($"import {file}");
+        Assert.True(again == 0, repeated.Error);
+        Assert.Matches("users already there +│ 1 ", repeated.Output);
+        Assert.Matches("lines already there +│ 3 ", repeated.Output);
 
         await stop.CancelAsync();
         Assert.Equal(0, await up);
