@@ -33,7 +33,10 @@ public sealed class RollupTests : IAsyncLifetime
         await TrackRandomAsync(seed: 4, events: 1000);
         var records = (await _host.LogAsync()).ToArray();
         var random = new Random(5);
-        foreach (var batch in InBatches([.. records, .. records], random))
+        // Batches of old and new records, some with a record twice.
+        KafkaRecord[] twice = [.. records, .. records];
+        random.Shuffle(twice);
+        foreach (var batch in InBatches(twice, random))
             await _host.DeliverAsync(batch);
         var once = await TablesAsync();
         random.Shuffle(records);
@@ -165,35 +168,24 @@ public sealed class RollupTests : IAsyncLifetime
         }
     }
 
-    [Theory]
-    [InlineData("interval=year", "interval")]
-    [InlineData("interval=hour&from=1990-01-01", "interval")]
-    [InlineData("from=2011-01-01T00:30:00Z", "from")]
-    [InlineData("to=2011-01-01T00:30:00%2B00:00", "to")]
-    [InlineData("from=2011-01-02&to=2011-01-02", "to")]
-    [InlineData("from=0001-01-01", "from")]
-    [InlineData("from=yesterday", "from")]
-    [InlineData("filter=x", "filter")]
-    public async Task A_question_that_makes_no_sense_names_the_parameter(string query, string parameter)
-    {
-        using var client = _host.Client();
-        await client.TrackAsync(AnalyticsHost.Line("1", "a", "p", 1, 10, "2011-01-01T00:00:00Z"));
-        await DeliverAllAsync();
-        foreach (var route in new[] { "revenue", "users" })
-            Assert.Equal(parameter, (await client.AskAsync($"/analytics/{route}?{query}", 400)).GetProperty("errors").EnumerateObject().Single().Name);
-    }
-
-    [Theory]
-    [InlineData("by=customer", "by")]
-    [InlineData("limit=0", "limit")]
-    [InlineData("by=product&from=2011-01-01T01:00Z", "from")]
-    [InlineData("currency=POUNDS", "currency")]
-    public async Task A_revenue_question_that_makes_no_sense_names_the_parameter(string query, string parameter)
+    [Fact]
+    public async Task A_question_that_makes_no_sense_names_the_parameter()
     {
         using var client = _host.Client();
         await client.TrackAsync(AnalyticsHost.Line("1", "a", "p", 1, 10, "2011-01-01T00:00:00Z"), AnalyticsHost.Line("2", "a", "p", 1, 10, "2011-01-03T00:00:00Z"));
         await DeliverAllAsync();
-        Assert.Equal(parameter, (await client.AskAsync("/analytics/revenue?" + query, 400)).GetProperty("errors").EnumerateObject().Single().Name);
+        string[] both =
+        [
+            "interval=year", "interval=hour&from=1990-01-01", "from=2011-01-01T00:30:00Z", "to=2011-01-01T00:30:00%2B00:00", "to=2011-01-02&from=2011-01-02",
+            "from=0001-01-01", "from=yesterday", "filter=x",
+        ];
+        foreach (var query in both)
+            foreach (var route in new[] { "revenue", "users" })
+                Assert.Equal(query.Split('=')[0], await RefusedAsync($"/analytics/{route}?{query}"));
+        foreach (var query in new[] { "by=customer", "limit=0", "limit=ten", "from=2011-01-01T01:00Z&by=product", "to=2011-01-02T01:00Z&by=country", "currency=POUNDS" })
+            Assert.Equal(query.Split('=')[0], await RefusedAsync($"/analytics/revenue?{query}"));
+
+        async Task<string> RefusedAsync(string path) => (await client.AskAsync(path, 400)).GetProperty("errors").EnumerateObject().Single().Name;
     }
 
     private static IEnumerable<KafkaRecord[]> InBatches(KafkaRecord[] records, Random random)

@@ -16,10 +16,8 @@ public static class AnalyticsTopic
 /// <param name="UserId">The user's id in the organisation's own system.</param>
 /// <param name="AnonymousId">A device or basket whose user is not known.</param>
 /// <param name="Time">When it happened, in whole microseconds, UTC.</param>
-/// <param name="Properties">A JSON object, as it was sent.</param>
 public sealed record TrackedEvent(
-    string MessageId, string Event, string? UserId, string? AnonymousId, DateTimeOffset Time,
-    [property: JsonConverter(typeof(RawJsonConverter))] Json Properties);
+    string MessageId, string Event, string? UserId, string? AnonymousId, DateTimeOffset Time, EventProperties Properties);
 
 /// <summary>What one <c>POST /events</c> added: at least one event, none of which was there before. Its subject is an id of the batch.</summary>
 public sealed record EventTrackedEvent(IReadOnlyList<TrackedEvent> Events) : IDomainEvent<EventTrackedEvent>
@@ -42,17 +40,21 @@ public sealed record TrackedDto(int Accepted, int Duplicates, int Rejected, IRea
 public sealed record TrackedItemDto(
     int Index, string? MessageId, string Status, [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Error = null);
 
-/// <summary>JSON that is carried as it is.</summary>
-public sealed class RawJsonConverter : JsonConverter<Json>
+/// <summary>A JSON object, carried as it was sent.</summary>
+/// <param name="Utf8">Its text.</param>
+[JsonConverter(typeof(EventPropertiesConverter))]
+public readonly record struct EventProperties(ReadOnlyMemory<byte> Utf8);
+
+public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 {
-    public override Json Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    public override EventProperties Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
     {
         using var document = JsonDocument.ParseValue(ref reader);
         return new(JsonMarshal.GetRawUtf8Value(document.RootElement).ToArray());
     }
 
     // It was read as JSON before it got here.
-    public override void Write(Utf8JsonWriter writer, Json value, JsonSerializerOptions options) =>
+    public override void Write(Utf8JsonWriter writer, EventProperties value, JsonSerializerOptions options) =>
         writer.WriteRawValue(value.Utf8.Span, skipInputValidation: true);
 }
 
