@@ -37,7 +37,8 @@ internal static class Load
     public static Task<LoadResult> RunForAsync(int port, int connections, TimeSpan time, ReadOnlyMemory<byte> request, int expectedStatus)
     {
         var end = Stopwatch.GetTimestamp() + (long)(time.TotalSeconds * Stopwatch.Frequency);
-        return RunAsync(port, connections, (_, _) => Stopwatch.GetTimestamp() < end ? request : null, expectedStatus);
+        // A bare null would become empty memory, through the conversion from arrays.
+        return RunAsync(port, connections, (_, _) => Stopwatch.GetTimestamp() < end ? request : default(ReadOnlyMemory<byte>?), expectedStatus);
     }
 
     public static ReadOnlyMemory<byte> Request(string method, string path, string? token, ReadOnlySpan<byte> body = default)

@@ -114,7 +114,7 @@ internal static class Bench
             var before = host.ProcessorTime;
             var clock = System.Diagnostics.Stopwatch.StartNew();
             var load = await Load.RunAsync(
-                host.Port, 8, (_, _) => Interlocked.Increment(ref number) is var n && n < requests.Length ? requests[n] : null, 200);
+                host.Port, 8, (_, _) => Interlocked.Increment(ref number) is var n && n < requests.Length ? requests[n] : default(ReadOnlyMemory<byte>?), 200);
             if (load.Errors > 0)
                 throw new InvalidOperationException($"{load.Errors} of {load.Requests} batches failed.");
             await CatchUpAsync(system);
