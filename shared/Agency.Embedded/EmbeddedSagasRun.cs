@@ -275,7 +275,7 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
         }
 
         public Task<int> StayAsync() => work.ExecuteAsync(
-            $"update embedded.sagas set attempt = 0, due_at = wait_until, lease_until = null where id = {claim.Id}", CancellationToken.None);
+            $"update embedded.sagas set attempt = 0, due_at = wait_until, lease_until = null, version = version + 1 where id = {claim.Id}", CancellationToken.None);
 
         public Task<int> RetryAsync(TimeSpan delay, string error) => work.ExecuteAsync(
             $"""
@@ -290,7 +290,8 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
             _ => work.ExecuteAsync(
                 $"""
                 update embedded.sagas
-                set attempt = attempt - 1, due_at = clock_timestamp() + {delay}, error = coalesce({error}, error), lease_until = null
+                set attempt = attempt - 1, due_at = clock_timestamp() + {delay}, error = coalesce({error}, error), lease_until = null,
+                    version = version + 1
                 where id = {claim.Id}
                 """,
                 CancellationToken.None),

@@ -22,6 +22,7 @@ public sealed partial class EmbeddedSagasWorker(
     : BackgroundService
 {
     private static readonly TimeSpan Outage = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan GiveBack = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ShortestSleep = TimeSpan.FromMilliseconds(5);
     private readonly ConcurrentDictionary<(string Tenant, string Id, long Fence), Task> _running = new();
 
@@ -32,7 +33,8 @@ public sealed partial class EmbeddedSagasWorker(
     {
         await using var registration = cancellationToken.Register(_abort.Cancel);
         await base.StopAsync(cancellationToken);
-        await Task.WhenAll(_running.Values);
+        // What has been cancelled is given back. An activity that does not listen is left to its lease.
+        await Task.WhenAny(Task.WhenAll(_running.Values), Task.Delay(GiveBack, CancellationToken.None));
     }
 
     public override void Dispose()
@@ -130,7 +132,7 @@ public sealed partial class EmbeddedSagasWorker(
                 for update skip locked) as taken
               limit $2)
             update embedded.sagas s
-            set lease_until = now() + $3, fence = s.fence + 1, attempt = s.attempt + 1
+            set lease_until = now() + $3, fence = s.fence + 1, attempt = s.attempt + 1, version = s.version + 1
             from due
             where s.tenant_id = due.tenant_id and s.id = due.id
             returning s.tenant_id, s.id, s.fence, s.status, s.step, s.attempt, due.orphaned, s.cancel_requested, s.ends_as, s.definition, s.input, s.data

@@ -87,7 +87,12 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
     public Task<T> JoinAsync<T>(Func<Task<T>> work, CancellationToken cancel) => _transaction is null ? TransactAsync(work, cancel) : work();
 
     /// <summary>Calls <paramref name="then"/> in this process once the transaction has committed. It must be quick and must not throw.</summary>
-    public void AfterCommit(Action then) => _afterCommit.Add(then);
+    public void AfterCommit(Action then)
+    {
+        if (_transaction is null)
+            throw new InvalidOperationException("There is no transaction to follow.");
+        _afterCommit.Add(then);
+    }
 
     /// <summary>Records an event; it is written when the transaction commits.</summary>
     /// <param name="data">The event.</param>

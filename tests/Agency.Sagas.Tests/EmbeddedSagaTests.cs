@@ -2,6 +2,7 @@ using Agency.Platform;
 using Agency.Testing;
 using Microsoft.Azure.Functions.Worker.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Npgsql;
 
 namespace Agency.Sagas.Tests;
@@ -132,32 +133,32 @@ public sealed class EmbeddedSagaTests : SagaEngineContract
         Assert.Contains("calls the activity reserve-stock", failure.Message, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public async Task Stopping_a_host_lets_an_attempt_end()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Stopping_a_host_lets_an_attempt_end_or_gives_it_back_when_time_is_up(bool ends)
     {
-        var gate = Gate.Close(IdOf(Orders.Plain, "drain"), "reserve-stock");
-        var stopped = await TestHost.StartAsync([typeof(OrderSaga).Assembly]);
-        try
+        var gate = Gate.Close(IdOf(Orders.Plain, $"drain-{ends}"), "reserve-stock");
+        await using var stopped = await TestHost.StartAsync([typeof(OrderSaga).Assembly]);
+        await using (var scope = stopped.Services.CreateAsyncScope())
         {
-            await using (var scope = stopped.Services.CreateAsyncScope())
-            {
-                scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "tester");
-                await scope.ServiceProvider.GetRequiredService<ISagaEngine>().StartAsync(Orders.Plain, "drain", new("a"), default);
-            }
+            scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "tester");
+            await scope.ServiceProvider.GetRequiredService<ISagaEngine>().StartAsync(Orders.Plain, $"drain-{ends}", new("a"), default);
+        }
 
-            await gate.Entered;
-            var stopping = stopped.Services.GetRequiredService<Microsoft.Extensions.Hosting.IHost>().StopAsync();
-            await Task.Delay(200);
-            Assert.False(stopping.IsCompleted);
+        await gate.Entered;
+        using var timeUp = new CancellationTokenSource();
+        var stopping = stopped.Services.GetRequiredService<IHost>().StopAsync(timeUp.Token);
+        await Task.Delay(200);
+        Assert.False(stopping.IsCompleted);
+        if (ends)
             gate.Open();
-            await stopping;
-            Assert.Equal(["reserve-stock"], await stopped.Database.QueryAsync<string>("select activity from sagatests.effects"));
-            Assert.Equal(1, await stopped.Database.ScalarAsync<int>("select step from embedded.sagas where lease_until is null"));
-        }
-        finally
-        {
-            await stopped.DisposeAsync();
-        }
+        else
+            await timeUp.CancelAsync();
+        await stopping.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+        Assert.Equal(ends ? ["reserve-stock"] : [], await stopped.Database.QueryAsync<string>("select activity from sagatests.effects"));
+        Assert.Equal(
+            ends ? "1 0" : "0 0", await stopped.Database.ScalarAsync<string>("select step || ' ' || attempt from embedded.sagas where lease_until is null"));
     }
 
     protected override void Configure(FunctionsApplicationBuilder builder)

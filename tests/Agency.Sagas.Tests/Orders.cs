@@ -23,18 +23,21 @@ internal static class Orders
 {
     public static readonly RetryPolicy Quick = new(3, TimeSpan.FromMilliseconds(20), TimeSpan.FromMilliseconds(50));
 
-    private static SagaDefinition<OrderInput> Paid(string name) => Saga.Define(name, OrderJson.Default.OrderInput)
-        .Step("reserve-stock", undo: "release-stock", retry: Quick)
-        .Step("charge-payment", undo: "refund-payment", retry: Quick, timeout: TimeSpan.FromSeconds(20));
+    /// <summary>For sagas whose attempts are cut off by kills.</summary>
+    public static readonly RetryPolicy Patient = Quick with { MaxAttempts = 100 };
 
-    public static SagaDefinition<OrderInput> Fulfilment { get; } = Paid("order")
+    public static SagaDefinition<OrderInput> Fulfilment { get; } = FulfilmentWith(Quick);
+
+    public static SagaDefinition<OrderInput> Plain { get; } = PlainWith(Quick);
+
+    public static SagaDefinition<OrderInput> FulfilmentWith(RetryPolicy retry) => Paid("order", retry)
         .WaitFor("shipped", TimeSpan.FromHours(1))
-        .Delay("settle", TimeSpan.FromMilliseconds(300))
-        .Step("close-order", retry: Quick);
+        .Delay("settle", TimeSpan.FromMilliseconds(800))
+        .Step("close-order", retry: retry);
 
-    public static SagaDefinition<OrderInput> Plain { get; } = Paid("plain-order").Step("close-order", retry: Quick);
+    public static SagaDefinition<OrderInput> PlainWith(RetryPolicy retry) => Paid("plain-order", retry).Step("close-order", retry: retry);
 
-    public static SagaDefinition<OrderInput> Hasty(Otherwise otherwise) => Paid("hasty-order")
+    public static SagaDefinition<OrderInput> Hasty(Otherwise otherwise) => Paid("hasty-order", Quick)
         .WaitFor("shipped", TimeSpan.FromMilliseconds(200), otherwise)
         .Step("close-order", retry: Quick);
 
@@ -42,6 +45,10 @@ internal static class Orders
     public static SagaDefinition<OrderInput> Slow { get; } = Saga.Define("slow-order", OrderJson.Default.OrderInput)
         .Step("reserve-stock", undo: "release-stock", retry: Quick)
         .Step("sleep", retry: Quick with { MaxAttempts = 2 }, timeout: TimeSpan.FromMilliseconds(100));
+
+    private static SagaDefinition<OrderInput> Paid(string name, RetryPolicy retry) => Saga.Define(name, OrderJson.Default.OrderInput)
+        .Step("reserve-stock", undo: "release-stock", retry: retry)
+        .Step("charge-payment", undo: "refund-payment", retry: retry, timeout: TimeSpan.FromSeconds(20));
 }
 
 public sealed class OrderSaga : ISaga

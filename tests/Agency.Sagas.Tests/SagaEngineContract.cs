@@ -33,7 +33,7 @@ public abstract class SagaEngineContract : IAsyncLifetime
             ["started", "completed reserve-stock", "completed charge-payment", "signalled shipped", "completed shipped", "completed settle",
                 "completed close-order", "finished"],
             Told(saga));
-        Assert.True(At(saga, "settle") - At(saga, "shipped", SagaEventKind.Completed) >= TimeSpan.FromMilliseconds(300));
+        Assert.True(At(saga, "settle") - At(saga, "shipped", SagaEventKind.Completed) >= TimeSpan.FromMilliseconds(800));
     }
 
     [Fact]
