@@ -33,12 +33,18 @@ internal static class Load
         return new(ticks.Length, all.Sum(c => c.Errors), seconds, Percentile(ticks, 0.50), Percentile(ticks, 0.95));
     }
 
-    /// <summary>For a fixed time: the same request from every connection.</summary>
-    public static Task<LoadResult> RunForAsync(int port, int connections, TimeSpan time, ReadOnlyMemory<byte> request, int expectedStatus)
+    /// <summary>For a fixed time: the requests in turn, each connection from a place of its own.</summary>
+    public static Task<LoadResult> RunForAsync(int port, int connections, TimeSpan time, ReadOnlyMemory<byte>[] requests, int expectedStatus)
     {
         var end = Stopwatch.GetTimestamp() + (long)(time.TotalSeconds * Stopwatch.Frequency);
         // A bare null would become empty memory, through the conversion from arrays.
-        return RunAsync(port, connections, (_, _) => Stopwatch.GetTimestamp() < end ? request : default(ReadOnlyMemory<byte>?), expectedStatus);
+        return RunAsync(
+            port,
+            connections,
+            (connection, number) => Stopwatch.GetTimestamp() < end
+                ? requests[((connection * requests.Length / connections) + number) % requests.Length]
+                : default(ReadOnlyMemory<byte>?),
+            expectedStatus);
     }
 
     public static ReadOnlyMemory<byte> Request(string method, string path, string? token, ReadOnlySpan<byte> body = default)

@@ -23,6 +23,7 @@ return 0;
 internal static class Bench
 {
     private const int Connections = 32;
+    private const int Users = 1000;
     private const int BatchSize = 100;
     private const int Batches = 600;
     private static readonly TimeSpan Round = TimeSpan.FromSeconds(3);
@@ -43,10 +44,11 @@ internal static class Bench
         await using var uncached = await HostAsync(home, postgres.ConnectionString, "none");
         await using var twin = await ServerProcess.StartAsync(
             Path.Combine(Here, "Agency.Performance.dll"), port => ["twin", port.ToString(CultureInfo.InvariantCulture), settings.Admin], _ => [], "/");
-        var user = await CreateUserAsync(uncached.Port, token);
+        Say($"Creating {Users} users");
+        var users = await CreateUsersAsync(uncached.Port, token);
 
         var rows = new List<Measure>();
-        await CompareReadsAsync(rows, rounds, user, token, twin, uncached, cached);
+        await CompareReadsAsync(rows, rounds, users, token, twin, uncached, cached);
         await MeasureEventsAsync(rows, rounds, token, uncached, settings);
         rows.Add(new("idle host, all functions", "resident memory, MiB", null, cached.Memory, null));
         Print(rows);
@@ -57,16 +59,18 @@ internal static class Bench
     }
 
     private static async Task CompareReadsAsync(
-        List<Measure> rows, int rounds, string user, string token, ServerProcess twin, ServerProcess uncached, ServerProcess cached)
+        List<Measure> rows, int rounds, string[] users, string token, ServerProcess twin, ServerProcess uncached, ServerProcess cached)
     {
-        (string Name, ServerProcess Server, ReadOnlyMemory<byte> Request)[] sides =
+        // Many users, so that requests at one moment do not share a read.
+        ReadOnlyMemory<byte>[] Requests(string? bearer) => [.. users.Select(user => Load.Request("GET", user, bearer))];
+        (string Name, ServerProcess Server, ReadOnlyMemory<byte>[] Requests)[] sides =
         [
-            ("twin", twin, Load.Request("GET", user, null)),
-            ("without cache", uncached, Load.Request("GET", user, token)),
-            ("with cache", cached, Load.Request("GET", user, token)),
+            ("twin", twin, Requests(null)),
+            ("without cache", uncached, Requests(token)),
+            ("with cache", cached, Requests(token)),
         ];
         foreach (var side in sides)
-            await Load.RunForAsync(side.Server.Port, Connections, Round, side.Request, 200);
+            await Load.RunForAsync(side.Server.Port, Connections, Round, side.Requests, 200);
         var seen = sides.ToDictionary(s => s.Name, _ => new List<(LoadResult Load, double Cpu)>());
         for (var round = 1; round <= rounds; round++)
         {
@@ -74,7 +78,7 @@ internal static class Bench
             foreach (var side in sides)
             {
                 var before = side.Server.ProcessorTime;
-                var load = await Load.RunForAsync(side.Server.Port, Connections, Round, side.Request, 200);
+                var load = await Load.RunForAsync(side.Server.Port, Connections, Round, side.Requests, 200);
                 if (load.Errors > 0)
                     throw new InvalidOperationException($"{load.Errors} of {load.Requests} requests to the {side.Name} failed.");
                 seen[side.Name].Add((load, (side.Server.ProcessorTime - before).TotalMicroseconds / load.Requests));
@@ -187,14 +191,20 @@ internal static class Bench
         return Path.Combine(home, name);
     }
 
-    private static async Task<string> CreateUserAsync(int port, string token)
+    private static async Task<string[]> CreateUsersAsync(int port, string token)
     {
         using var http = new HttpClient { BaseAddress = new Uri(string.Create(CultureInfo.InvariantCulture, $"http://127.0.0.1:{port}")) };
         http.DefaultRequestHeaders.Authorization = new("Bearer", token);
-        using var body = new StringContent("""{"email":"bench@example.com","name":"Bench","country":"GB","tags":["a","b"]}""", Encoding.UTF8, "application/json");
-        var answer = await http.PostAsync(new Uri("/users", UriKind.Relative), body);
-        answer.EnsureSuccessStatusCode();
-        return answer.Headers.Location!.ToString();
+        var users = new string[Users];
+        await Parallel.ForAsync(0, Users, new ParallelOptions { MaxDegreeOfParallelism = 8 }, async (i, cancel) =>
+        {
+            var json = $$"""{"email":"bench-{{i}}@example.com","name":"Bench {{i}}","country":"GB","tags":["a","b"]}""";
+            using var body = new StringContent(json, Encoding.UTF8, "application/json");
+            var answer = await http.PostAsync(new Uri("/users", UriKind.Relative), body, cancel);
+            answer.EnsureSuccessStatusCode();
+            users[i] = answer.Headers.Location!.ToString();
+        });
+        return users;
     }
 
     private static async Task DropAsync(NpgsqlConnectionStringBuilder database)
