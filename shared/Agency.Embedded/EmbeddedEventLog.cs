@@ -14,6 +14,9 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
 {
     private const int BatchSize = 256;
     private const int Lanes = 8;
+
+    /// <summary>As stored, that is compressed: an event may be megabytes, and a batch is held in memory.</summary>
+    private const long BatchBytes = 4 * 1024 * 1024;
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan ParkedPoll = TimeSpan.FromMilliseconds(250);
 
@@ -134,14 +137,17 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
     {
         await using var command = database.System.CreateCommand("""
             select position, event_id, type, tenant_id, subject, version, recorded_at, trace_parent, data
-            from platform.events
-            where topic = $1 and position > $2
+            from (
+              select e.*, sum(pg_column_size(data)) over (order by position) - pg_column_size(data) as bytes_before
+              from (select * from platform.events where topic = $1 and position > $2 order by position limit $3) as e
+            ) as sized
+            where bytes_before < $4
             order by position
-            limit $3
             """);
         command.Parameters.Add(new() { Value = topic });
         command.Parameters.Add(new() { Value = after });
         command.Parameters.Add(new() { Value = BatchSize });
+        command.Parameters.Add(new() { Value = BatchBytes });
         await using var reader = await command.ExecuteReaderAsync(cancel);
         var records = new List<KafkaRecord>();
         while (await reader.ReadAsync(cancel))
