@@ -21,7 +21,7 @@ public static partial class AgencyHosting
         settings["KafkaBrokers"] ??= "localhost:9092";
         var services = builder.Services;
         services.AddSingleton(Postgres(settings));
-        services.AddSingleton(LocalIssuer.Open(settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency")));
+        services.AddIdentity(settings, settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency"));
         services.AddPlatform(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
         services.AddEmbedded();
         services.AddCrossOrigin(settings);

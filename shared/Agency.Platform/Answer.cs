@@ -36,6 +36,9 @@ public sealed class Answer : IResult
 
     internal bool Replayed { get; init; }
 
+    /// <summary>What is stored for a replay, where that is not the body itself.</summary>
+    internal ReadOnlyMemory<byte>? Stored { get; init; }
+
     public static Answer Ok<T>(T value, JsonTypeInfo<T> json, long? version = null) =>
         new(200, JsonSerializer.SerializeToUtf8Bytes(value, json)) { ETag = Tag(version) };
 
@@ -45,6 +48,18 @@ public sealed class Answer : IResult
 
     public static Answer Created<T>(string location, T value, JsonTypeInfo<T> json, long version) =>
         new(201, JsonSerializer.SerializeToUtf8Bytes(value, json)) { Location = location, ETag = Tag(version) };
+
+    /// <summary>
+    /// 201 with a secret that is shown this once and stored nowhere. So a replay, which is answered from what was stored, gets
+    /// <paramref name="withoutSecret"/>; a client that lost the first answer makes another and discards this one.
+    /// </summary>
+    public static Answer CreatedOnce<T>(string location, T value, T withoutSecret, JsonTypeInfo<T> json, long version) =>
+        new(201, JsonSerializer.SerializeToUtf8Bytes(value, json))
+        {
+            Location = location,
+            ETag = Tag(version),
+            Stored = JsonSerializer.SerializeToUtf8Bytes(withoutSecret, json),
+        };
 
     /// <summary>202: it will be done, and can be followed at the location.</summary>
     public static Answer Accepted<T>(string location, T value, JsonTypeInfo<T> json) =>

@@ -4,9 +4,14 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Platform;
 
-/// <summary>Finds out who calls and whether they may, before any of the slice runs. A function that declares nothing is closed.</summary>
-public sealed class AuthenticationMiddleware(TokenValidator tokens) : IFunctionsWorkerMiddleware
+/// <summary>
+/// Finds out who calls, by a token or an API key, and whether they may, before any of the slice runs. A function that declares nothing
+/// is closed.
+/// </summary>
+public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys) : IFunctionsWorkerMiddleware
 {
+    private const int MaxLength = 16_384;
+
     public async Task Invoke(FunctionContext context, FunctionExecutionDelegate next)
     {
         if (context.GetHttpContext() is not { } http)
@@ -19,11 +24,12 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens) : IFunctions
         Exchange.Set(http, new() { MaxBody = policy.MaxBody });
         if (policy.Scope is { } scope)
         {
-            var identity = await tokens.ValidateAsync(http.Request.Headers.Authorization.ToString());
+            var identity = await IdentifyAsync(http.Request.Headers.Authorization.ToString(), http.RequestAborted);
             if (identity is null)
             {
                 http.Response.Headers.WWWAuthenticate = "Bearer";
-                throw new ProblemException(Problem.Of(401, "unauthenticated", "A valid token is required", "Send Authorization: Bearer and a token that is valid now."));
+                throw new ProblemException(Problem.Of(401, "unauthenticated", "A valid token is required",
+                    "Send Authorization: Bearer and a token or an API key that is valid now."));
             }
 
             if (!identity.Scopes.Contains(scope))
@@ -36,5 +42,13 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens) : IFunctions
         }
 
         await next(context);
+    }
+
+    private ValueTask<Identity?> IdentifyAsync(string authorization, CancellationToken cancel)
+    {
+        if (!authorization.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) || authorization.Length > MaxLength)
+            return ValueTask.FromResult<Identity?>(null);
+        var credential = authorization[7..].Trim();
+        return ApiKey.IsOne(credential) ? keys.FindAsync(credential, cancel) : tokens.ValidateAsync(credential, cancel);
     }
 }

@@ -80,7 +80,7 @@ internal sealed class IdempotencyKey
         $"""
         update platform.idempotency
         set status = {answer.Status}, content_type = {answer.ContentType}, location = {answer.Location}, etag = {answer.ETag},
-            body = {answer.Body.ToArray()}
+            body = {(answer.Stored ?? answer.Body).ToArray()}
         where caller = {_caller} and key = {_key}
         """,
         cancel);

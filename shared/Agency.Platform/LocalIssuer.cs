@@ -27,15 +27,22 @@ public sealed class LocalIssuer
     }
 
     /// <summary>A signed token.</summary>
-    public string Issue(string organisation, string subject, IReadOnlyList<string> scopes, TimeSpan lifetime) => new JsonWebTokenHandler().CreateToken(
-        new SecurityTokenDescriptor
+    /// <param name="roles">Each stands for the scopes that <see cref="AuthOptions.Roles"/> gives it where the token is used.</param>
+    public string Issue(string organisation, string subject, IReadOnlyList<string> scopes, TimeSpan lifetime, params IReadOnlyList<string> roles) =>
+        new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor
         {
             Issuer = Name,
             Audience = Audience,
             IssuedAt = DateTime.UtcNow,
             NotBefore = DateTime.UtcNow,
             Expires = DateTime.UtcNow + lifetime,
-            Claims = new Dictionary<string, object> { ["sub"] = subject, ["org_id"] = organisation, ["scope"] = string.Join(' ', scopes) },
+            Claims = new Dictionary<string, object>
+            {
+                ["sub"] = subject,
+                ["org_id"] = organisation,
+                ["scope"] = string.Join(' ', scopes),
+                ["roles"] = roles.ToArray(),
+            },
             SigningCredentials = new(Key, SecurityAlgorithms.EcdsaSha256),
         });
 

@@ -35,7 +35,6 @@ public static class PlatformServices
             services.AddSingleton(saga);
         services.AddSingleton(p => SagaCatalog.Of(functionApps, p));
         services.AddSingleton<Database>();
-        services.AddSingleton<TokenValidator>();
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
         services.AddSingleton<IRateLimiter, ProcessRateLimiter>();

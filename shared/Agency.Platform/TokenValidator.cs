@@ -1,58 +1,139 @@
+using System.Buffers;
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using Microsoft.Extensions.Logging;
 using Microsoft.IdentityModel.JsonWebTokens;
 using Microsoft.IdentityModel.Tokens;
 
 namespace Agency.Platform;
 
-/// <summary>Who a token stands for.</summary>
-public sealed record Identity(string Tenant, string Subject, IReadOnlySet<string> Scopes);
-
 /// <summary>
 /// Validates bearer tokens: signature, issuer, audience and lifetime. A signature costs more than a query, so a token that has been
-/// found good is remembered, until it expires, in a bounded table.
+/// found good is remembered, by its hash, until it expires or the issuer's keys change, in a bounded table.
 /// </summary>
-public sealed class TokenValidator(LocalIssuer issuer, TimeProvider clock)
+public sealed partial class TokenValidator
 {
     private const int Remembered = 10_000;
+    private static readonly TimeSpan Skew = TimeSpan.FromSeconds(30);
     private static readonly JsonWebTokenHandler Handler = new() { MapInboundClaims = false };
-    private readonly ConcurrentDictionary<string, (Identity Identity, DateTime ValidTo)> _good = new();
-    private readonly TokenValidationParameters _parameters = new()
-    {
-        ValidIssuer = LocalIssuer.Name,
-        ValidAudience = LocalIssuer.Audience,
-        IssuerSigningKey = issuer.Key,
-        ValidAlgorithms = [SecurityAlgorithms.EcdsaSha256, SecurityAlgorithms.RsaSha256],
-        RequireSignedTokens = true,
-        RequireExpirationTime = true,
-        ClockSkew = TimeSpan.FromSeconds(30),
-        LifetimeValidator = (from, to, _, p) => to is { } end && end + p.ClockSkew > clock.GetUtcNow().UtcDateTime
-            && (from is null || from - p.ClockSkew <= clock.GetUtcNow().UtcDateTime),
-    };
+    private readonly ConcurrentDictionary<Hash, Good> _good = new();
+    private readonly AuthOptions _options;
+    private readonly KeySet? _local;
+    private readonly OidcKeys? _oidc;
+    private readonly TimeProvider _clock;
+    private readonly ILogger<TokenValidator> _log;
+    private readonly TokenValidationParameters _parameters;
 
-    /// <param name="authorization">The Authorization header.</param>
-    /// <returns>Null when there is no token, or not a good one.</returns>
-    public async ValueTask<Identity?> ValidateAsync(string authorization)
+    /// <param name="local">The issuer while <see cref="AuthOptions.Issuer"/> is not set; else null.</param>
+    /// <param name="oidc">The keys of <see cref="AuthOptions.Issuer"/>, when it is set.</param>
+    public TokenValidator(AuthOptions options, LocalIssuer? local, OidcKeys? oidc, TimeProvider clock, ILogger<TokenValidator> log)
     {
-        if (!authorization.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) || authorization.Length > 16_384)
-            return null;
-        var token = authorization[7..].Trim();
-        if (_good.TryGetValue(token, out var known))
+        if (local is null == oidc is null)
+            throw new ArgumentException("Tokens come from the local issuer or from one other.", nameof(local));
+        _options = options;
+        _local = local is null ? null : new([local.Key]);
+        _oidc = oidc;
+        _clock = clock;
+        _log = log;
+        _parameters = new()
         {
-            if (known.ValidTo + _parameters.ClockSkew > clock.GetUtcNow().UtcDateTime)
+            ValidIssuer = local is null ? options.Issuer : LocalIssuer.Name,
+            ValidateAudience = options.Audiences.Count > 0,
+            ValidAudiences = options.Audiences,
+            ValidAlgorithms = [SecurityAlgorithms.RsaSha256, SecurityAlgorithms.EcdsaSha256],
+            RequireSignedTokens = true,
+            RequireExpirationTime = true,
+            ClockSkew = Skew,
+            LifetimeValidator = (from, to, _, _) => to is { } end && !IsOver(end) && (from is null || from - Skew <= Now),
+        };
+    }
+
+    private DateTime Now => _clock.GetUtcNow().UtcDateTime;
+
+    /// <param name="token">What the Authorization header has after <c>Bearer</c>.</param>
+    /// <param name="cancel">Ends the waiting for the issuer's keys.</param>
+    /// <returns>Null when it is not a good token.</returns>
+    public async ValueTask<Identity?> ValidateAsync(string token, CancellationToken cancel)
+    {
+        var keys = _local ?? await _oidc!.CurrentAsync(cancel);
+        var hash = Hash.Of(token);
+        if (_good.TryGetValue(hash, out var known))
+        {
+            if (ReferenceEquals(known.Keys, keys) && !IsOver(known.ValidTo))
                 return known.Identity;
-            _good.TryRemove(token, out _);
+            _good.TryRemove(hash, out _);
         }
 
-        var result = await Handler.ValidateTokenAsync(token, _parameters);
-        if (!result.IsValid || result.SecurityToken is not JsonWebToken jwt
-            || !jwt.TryGetPayloadValue<string>("org_id", out var tenant) || string.IsNullOrWhiteSpace(tenant) || string.IsNullOrEmpty(jwt.Subject))
-            return null;
-        var scopes = jwt.TryGetPayloadValue<string>("scope", out var scope) ? scope : "";
-        var identity = new Identity(tenant, jwt.Subject, scopes.Split(' ', StringSplitOptions.RemoveEmptyEntries).ToHashSet(StringComparer.Ordinal));
+        if (Read(token) is not { } jwt)
+            return Refuse("it is not a JSON Web Token");
+        // What can never become good must not make us ask the issuer for keys.
+        if (!_parameters.ValidAlgorithms.Contains(jwt.Alg) || jwt.TryGetHeaderValue<object>("crit", out _))
+            return Refuse("it is not signed with RS256 or ES256, or in a way that is not known here");
+        if (jwt.Issuer != _parameters.ValidIssuer || IsOver(jwt.ValidTo))
+            return Refuse("it is another issuer's, or has expired");
+        var signers = keys.For(jwt);
+        if (signers.Length == 0 && _oidc is not null)
+        {
+            keys = await _oidc.BeyondAsync(keys, cancel);
+            signers = keys.For(jwt);
+        }
+
+        if (signers.Length == 0)
+            return Refuse("it names a signing key that is not known");
+        var parameters = _parameters.Clone();
+        parameters.IssuerSigningKeys = signers;
+        var result = await Handler.ValidateTokenAsync(jwt, parameters);
+        if (!result.IsValid)
+            return Refuse(result.Exception.GetType().Name);
+        if (_options.AuthorizedParties.Count > 0 && !_options.AuthorizedParties.Contains(TokenClaims.AuthorizedParty(jwt)))
+            return Refuse("it was asked for by somebody else (azp)");
+        if (TokenClaims.Identify(jwt, _options) is not { } identity)
+            return Refuse("it names no organisation or no subject");
         // Full means that thousands of tokens are in use; forgetting all costs each one more check.
         if (_good.Count >= Remembered)
             _good.Clear();
-        _good[token] = (identity, jwt.ValidTo);
+        _good[hash] = new(identity, jwt.ValidTo, keys);
         return identity;
+    }
+
+    private bool IsOver(DateTime end) => end + Skew <= Now;
+
+    private static JsonWebToken? Read(string token)
+    {
+        try
+        {
+            return Handler.ReadJsonWebToken(token);
+        }
+        catch (Exception malformed) when (malformed is ArgumentException or SecurityTokenException)
+        {
+            return null;
+        }
+    }
+
+    private Identity? Refuse(string why)
+    {
+        LogRefused(why);
+        return null;
+    }
+
+    // Anybody can send bad tokens, so this must not fill a log that nobody has asked to be so thorough. Never the token itself.
+    [LoggerMessage(Level = LogLevel.Debug, Message = "A token was refused: {Why}.")]
+    private partial void LogRefused(string why);
+
+    private sealed record Good(Identity Identity, DateTime ValidTo, KeySet Keys);
+
+    /// <summary>SHA-256 of a token: of one size however long the token, and no use to who reads the memory.</summary>
+    private readonly record struct Hash(UInt128 High, UInt128 Low)
+    {
+        public static Hash Of(string token)
+        {
+            var buffer = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(token.Length));
+            Span<UInt128> hash = stackalloc UInt128[2];
+            SHA256.HashData(buffer.AsSpan(0, Encoding.UTF8.GetBytes(token, buffer)), MemoryMarshal.AsBytes(hash));
+            ArrayPool<byte>.Shared.Return(buffer);
+            return new(hash[0], hash[1]);
+        }
     }
 }

@@ -1,0 +1,34 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+[JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(IReadOnlyList<ApiKeyDto>))]
+internal sealed partial class ListApiKeysJson : JsonSerializerContext;
+
+/// <summary>GET /api-keys?limit=&amp;cursor=: the organisation's keys, oldest first, without their secrets. Revoked ones are gone.</summary>
+public sealed class ListApiKeys(UnitOfWork work)
+{
+    [Function(nameof(ListApiKeys)), RequireScope("apikeys:read")]
+    public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "api-keys")] HttpRequest http, CancellationToken cancel)
+    {
+        var parameters = QueryParameters.Of(http, "limit", "cursor");
+        var limit = parameters.Integer("limit", 1, 200, 50);
+        var keys = await work.QueryAsync(
+            $"""
+            select {ApiKeyDto.Columns}
+            from platform.api_keys
+            where id > {parameters.CursorId() ?? Guid.Empty}
+            order by id
+            limit {limit + 1}
+            """,
+            ApiKeyDto.From,
+            cancel);
+        IReadOnlyList<ApiKeyDto> page = keys.Count > limit ? keys[..limit] : keys;
+        return Answer.Page(page, ListApiKeysJson.Default.IReadOnlyListApiKeyDto, keys.Count > limit ? parameters.NextPage(page[^1].Id.ToString()) : null);
+    }
+}
