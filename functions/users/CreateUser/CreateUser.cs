@@ -33,18 +33,9 @@ public sealed class CreateUser(UnitOfWork work)
 
     private async Task<Answer> InsertAsync(UserDetails given, CancellationToken cancel)
     {
-        var user = await work.QueryFirstAsync(
-            $"""
-            insert into users.users (id, email, name, country, tags, external_id, referred_by)
-            select {Guid.CreateVersion7()}, {given.Email}, {given.Name}, {given.Country}, {given.Tags!.ToArray()}, {given.ExternalId}, {given.ReferredBy}
-            where {given.ReferredBy} is null or exists (select from users.users where id = {given.ReferredBy})
-            returning {UserDto.Columns}
-            """,
-            UserDto.From,
-            cancel);
+        var user = await work.InsertUserAsync(given, cancel);
         if (user is null)
             return UserProblems.NoSuchReferrer.ToAnswer();
-        work.Append(new UserCreatedEvent(user), user.Id, user.Version);
         return Answer.Created($"/users/{user.Id}", user, UsersJson.Default.UserDto, user.Version);
     }
 }

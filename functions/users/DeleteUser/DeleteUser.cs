@@ -26,9 +26,7 @@ public sealed class DeleteUser(UnitOfWork work)
             return Problem.NotFound("user").ToAnswer();
         if (command.Version is not null && command.Version != version)
             return Conditions.Stale.ToAnswer();
-        var country = await work.QueryFirstAsync(
-            $"delete from users.users where id = {command.Id} returning country", row => row.IsDBNull(0) ? null : row.GetString(0), cancel);
-        work.Append(new UserDeletedEvent(command.Id, country), command.Id, version + 1);
+        await work.DeleteUserAsync(command.Id, version, cancel);
         return Answer.NoContent();
     }
 }

@@ -11,6 +11,9 @@ public record UserDetails(
 {
     public const int MaxTags = 20;
 
+    /// <summary>Characters.</summary>
+    public const int MaxName = 200;
+
     /// <summary>The same as it is stored: texts trimmed, the country in upper case.</summary>
     /// <exception cref="ProblemException">400 naming every field that breaks a rule.</exception>
     public UserDetails Checked()
@@ -23,7 +26,7 @@ public record UserDetails(
         if (country is not null && !Countries.IsCode(country))
             errors["country"] = ["Must be an ISO 3166-1 alpha-2 code such as GB."];
         var details = new UserDetails(
-            email, Text("name", Name, 200, errors), country, CheckedTags(errors),
+            email, Text("name", Name, MaxName, errors), country, CheckedTags(errors),
             ExternalId is null ? null : Text("externalId", ExternalId, 200, errors), ReferredBy);
         return errors.Count == 0 ? details : throw new ProblemException(Problem.Validation(errors));
     }

@@ -43,21 +43,9 @@ public sealed class UpdateUser(UnitOfWork work)
             return Problem.NotFound("user").ToAnswer();
         if (expected is not null && expected != version)
             return Conditions.Stale.ToAnswer();
-        // A referrer who has been deleted since may stay, else whoever was referred by one could not be changed any more.
-        var user = await work.QueryFirstAsync(
-            $"""
-            update users.users
-            set email = {given.Email}, name = {given.Name}, country = {given.Country}, tags = {given.Tags!.ToArray()},
-                external_id = {given.ExternalId}, referred_by = {given.ReferredBy}, version = version + 1, updated_at = now()
-            where id = {id} and ({given.ReferredBy} is null or referred_by = {given.ReferredBy}
-                or exists (select from users.users referrer where referrer.id = {given.ReferredBy} and referrer.id <> {id}))
-            returning {UserDto.Columns}
-            """,
-            UserDto.From,
-            cancel);
+        var user = await work.ReplaceUserAsync(id, given, cancel);
         if (user is null)
             return UserProblems.NoSuchReferrer.ToAnswer();
-        work.Append(new UserUpdatedEvent(user), user.Id, user.Version);
         return Answer.Ok(user, UsersJson.Default.UserDto, user.Version);
     }
 }

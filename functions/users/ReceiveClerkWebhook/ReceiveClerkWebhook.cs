@@ -1,0 +1,62 @@
+using System.Text.Json;
+using Agency.Platform;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+using Npgsql;
+
+namespace Agency.Users;
+
+/// <summary>
+/// POST /webhooks/clerk: makes users follow those of Clerk. 204, also for messages that are about something else; 400 when the user cannot be one
+/// here; 401 when the signature is not good; 404 when no secret is configured; 409 when another user has the email. Clerk sends what was
+/// not answered with a 2xx again, for days; a message may come again or late without harm, and needs no Idempotency-Key.
+/// </summary>
+/// <remarks>
+/// With <c>Clerk:Organisation</c> all users are that organisation's. Without, a user is one of each organisation that Clerk has the user in, and
+/// what comes before the first membership is kept until it does.
+/// </remarks>
+public sealed class ReceiveClerkWebhook(ClerkOptions clerk, Database database, UnitOfWork work, Caller caller, TimeProvider clock)
+{
+    [Function(nameof(ReceiveClerkWebhook)), AllowAnonymous]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks/clerk")] HttpRequest http, CancellationToken cancel)
+    {
+        if (clerk.Signature is null)
+            return Problem.Of(404, "not-found", "Not found", "No webhooks of Clerk are taken here: Clerk:WebhookSecrets is not set.").ToAnswer();
+        var messageId = http.Headers["svix-id"].ToString();
+        var body = await http.ReadJsonBytesAsync(cancel);
+        if (clerk.Signature.Refusal(messageId, http.Headers["svix-timestamp"], http.Headers["svix-signature"], body.Span, clock.GetUtcNow()) is { } refusal)
+            return Problem.Of(401, "bad-signature", "The webhook is not signed as it must be", refusal).ToAnswer();
+        try
+        {
+            if (JsonSerializer.Deserialize(body.Span, ClerkJson.Default.ClerkMessage) is { } message && ClerkNews.From(message) is { } news)
+                await HandleAsync(news, messageId, cancel);
+            return Answer.NoContent();
+        }
+        catch (JsonException malformed)
+        {
+            return RequestBody.Malformed(malformed).ToAnswer();
+        }
+        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
+        {
+            return problem.ToAnswer();
+        }
+    }
+
+    /// <summary>
+    /// First what is known, then organisation by organisation what follows from it, each in its own transaction. After a crash in between Clerk
+    /// sends the message again, and those that have followed already do nothing.
+    /// </summary>
+    private async Task HandleAsync(ClerkNews news, string messageId, CancellationToken cancel)
+    {
+        var user = await ClerkUser.LearnAsync(database, news, cancel);
+        var (members, left) = clerk.Organisation is { } all ? ([all], []) : (user.Organisations, user.Left);
+        foreach (var organisation in members.Concat(left))
+        {
+            caller.Become(organisation, "clerk");
+            var isMember = !user.Deleted && members.Contains(organisation);
+            await work.TransactAsync(() => user.FollowAsync(work, isMember, messageId, cancel), cancel);
+        }
+    }
+}
