@@ -94,7 +94,7 @@ public sealed class EmbeddedSearch(UnitOfWork work) : ISearch
     /// <summary>How many letters are wrong, missing, added or swapped with the next; null when more than the word may have.</summary>
     private static int? Typos(string word, string other)
     {
-        var most = word.Length < 3 ? 0 : word.Length < 6 ? 1 : 2;
+        var most = word.Length < 3 || word.AsSpan().ContainsAnyInRange('0', '9') ? 0 : word.Length < 6 ? 1 : 2;
         if (Math.Abs(word.Length - other.Length) > most)
             return null;
         // Optimal string alignment: three rows of the table of distances between beginnings.

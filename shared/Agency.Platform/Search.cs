@@ -28,7 +28,8 @@ public interface ISearch
 
     /// <summary>
     /// The documents in which each word of <paramref name="query"/> is found: as a word, as the beginning of one, or with a typo
-    /// (one wrong, missing, added or swapped letter in words of three to five letters, two in longer ones). Case and accents do not count.
+    /// (one wrong, missing, added or swapped letter in words of three to five letters, two in longer ones; none in a
+    /// word with a digit, which is a code). Case and accents do not count.
     /// Best first; one that matches as typed comes before one that matches with typos.
     /// </summary>
     Task<IReadOnlyList<SearchHit>> FindAsync(string index, string query, int limit, CancellationToken cancel);

@@ -13,7 +13,8 @@ public sealed class EmbeddedPorts : IAsyncLifetime
     public async Task InitializeAsync()
     {
         _database = await TestDatabase.CreateAsync();
-        _services = new ServiceCollection().AddLogging().AddSingleton(_database.Settings).AddPlatform([]).AddEmbedded().BuildServiceProvider();
+        _services = new ServiceCollection().AddLogging()
+            .AddSingleton(_database.Settings).AddSingleton(ReadCacheOptions.Default).AddPlatform([]).AddEmbedded().BuildServiceProvider();
     }
 
     public async Task DisposeAsync()

@@ -39,13 +39,15 @@ public abstract class SearchContract
     [InlineData("ktrn", "")]
     [InlineData("renz", "René Descartes")]
     [InlineData("ranz", "")]
+    [InlineData("order-4711", "Kurt Gödel")]
+    [InlineData("order-4712", "")]
     [InlineData("", "")]
     [InlineData("!&|()<->:*'\"%_\\", "")]
     public async Task What_is_meant_is_found(string query, string expected) => await AsAsync("acme", async search =>
     {
         await search.UpsertAsync(Person("1", 1, "Katherine Johnson", "k.johnson@nasa.example"), default);
         await search.UpsertAsync(Person("2", 1, "René Descartes"), default);
-        await search.UpsertAsync(Person("3", 1, "Kurt Gödel") with { Title = "Kurt Gödel" }, default);
+        await search.UpsertAsync(Person("3", 1, "Kurt Gödel", "order-4711"), default);
         await search.UpsertAsync(Person("4", 1, "Hans Straße"), default);
         await search.UpsertAsync(Person("5", 1, "Edna O’Brien"), default);
         await search.UpsertAsync(Person("6", 1, "Лев ТОЛСТОЙ"), default);

@@ -25,11 +25,12 @@ create index graph_edges_by_target on embedded.graph_edges (tenant_id, graph, ta
 select platform.secure_table('embedded.graph_nodes');
 select platform.secure_table('embedded.graph_edges');
 
--- The first statement locks the node, so the second sees the edges that any change before this one has left.
+-- The first statement locks the node, so the second sees the edges that any change before this one has left. Planned each time, as
+-- the plan of a table that was still empty would be a scan.
 create function embedded.graph_put(
   in_graph text, in_id text, in_version bigint, in_deleted boolean, in_name text,
   kinds text[], inverses text[], targets text[], shareds boolean[])
-returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
+returns boolean language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 begin
   insert into embedded.graph_nodes as n (graph, id, version, deleted, name)
   values (in_graph, in_id, in_version, in_deleted, in_name)

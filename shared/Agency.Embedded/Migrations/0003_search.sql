@@ -2,7 +2,8 @@
 -- the index and one of
 --   =word     the word itself
 --   ^wor      each of its beginnings, up to 12 letters
---   ~wrd      the word, and what is left of it without one letter, or two where it is long enough
+--   ~wrd      the word, and what is left of it without one letter, or two where it is long enough; but a word with a digit in it is a
+--             code, and with a typo another code
 -- Two words are a typo or two apart when they have a ~ key in common (deletion neighbourhoods; Mor and Fraenkel, 1982), so a search
 -- with typos is a few exact look-ups that find little more than what matches. Trigrams would find a tenth of all words first.
 create table embedded.search_documents (
@@ -23,35 +24,44 @@ select platform.secure_table('embedded.search_documents');
 -- What search_find runs as; the owner is bound by row-level security too, and below it no operator of arrays would use the index.
 create policy search on embedded.search_documents to current_user using (true);
 
+-- These are in plpgsql because it keeps a plan for the session; a language sql function that is not inlined is planned for each row.
+
 -- Accents off; words come in lower case. Letters that have no accent to take off are spelled out.
-create function embedded.search_fold(words text[]) returns text[] language sql immutable strict set search_path = pg_catalog, pg_temp as $$
-  select coalesce(array_agg(
-    translate(replace(replace(replace(replace(regexp_replace(lower(normalize(left(w, 64), nfkd)), '[\u0300-\u036f]', '', 'g'),
-      'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'), 'øłđðıς', 'olddiσ') order by n), '{}')
-  from unnest(words) with ordinality as u (w, n)
+create function embedded.search_fold(words text[]) returns text[] language plpgsql immutable strict set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select coalesce(array_agg(
+      translate(replace(replace(replace(replace(regexp_replace(lower(normalize(left(w, 64), nfkd)), '[\u0300-\u036f]', '', 'g'),
+        'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'), 'øłđðıς', 'olddiσ') order by n), '{}')
+    from unnest(words) with ordinality as u (w, n));
+end
 $$;
 
-create function embedded.search_deletes(word text) returns setof text language sql immutable strict set search_path = pg_catalog, pg_temp as $$
-  with given as (
-    select left(word, 24) as w
-  ), one as (
-    select distinct left(w, i - 1) || substr(w, i + 1) as w
-    from given, generate_series(1, length(w)) as i
-    where length(w) >= 3
-  )
-  select w from given
-  union
-  select w from one
-  union
-  select left(w, i - 1) || substr(w, i + 1)
-  from one, generate_series(1, length(w)) as i
-  where length(word) >= 6
-$$;
-
--- The keys of a kind ('=', '^' or '~') of these words.
-create function embedded.search_keys(scope text, kind text, parts text[]) returns bigint[] language sql immutable strict
+-- The keys of what is typed wrong: none for words of one letter or with a digit, one letter less from three letters, two from six.
+create function embedded.search_typo_keys(scope text, words text[]) returns bigint[] language plpgsql immutable strict
 set search_path = pg_catalog, pg_temp as $$
-  select coalesce(array_agg(distinct hashtextextended(scope || kind || part, 0)), '{}') from unnest(parts) as part
+begin
+  return (
+    with given as (
+      select distinct left(w, 24) as w from unnest(words) as w where length(w) >= 2 and w !~ '[0-9]'
+    ), near as (
+      select w from given
+      union all
+      select left(w, i - 1) || substr(w, i + 1) from given, generate_series(1, length(w)) as i where length(w) >= 3
+      union all
+      select left(w, i - 1) || substr(w, i + 1, j - i - 1) || substr(w, j + 1)
+      from given, generate_series(1, length(w) - 1) as i, generate_series(i + 1, length(w)) as j where length(w) >= 6
+    )
+    select coalesce(array_agg(distinct hashtextextended(scope || '~' || w, 0)), '{}') from near);
+end
+$$;
+
+-- The keys of a kind ('=' or '^') of these words or beginnings of words.
+create function embedded.search_keys(scope text, kind text, parts text[]) returns bigint[] language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select coalesce(array_agg(distinct hashtextextended(scope || kind || part, 0)), '{}') from unnest(parts) as part);
+end
 $$;
 
 create function embedded.search_put(
@@ -68,7 +78,7 @@ begin
     in_index, in_id, in_version, in_deleted, folded_title, folded_words,
     embedded.search_keys(scope, '=', every)
       || embedded.search_keys(scope, '^', array(select left(w, n) from unnest(every) as w, generate_series(1, least(length(w), 12)) as n))
-      || embedded.search_keys(scope, '~', array(select embedded.search_deletes(w) from unnest(every) as w where length(w) >= 2)),
+      || embedded.search_typo_keys(scope, every),
     in_content)
   on conflict (tenant_id, index_name, id) do update
   set version = excluded.version, deleted = excluded.deleted, title = excluded.title, words = excluded.words, keys = excluded.keys,
@@ -80,10 +90,11 @@ $$;
 
 -- Candidates for a query of folded words, the closest kind first: all words as they are, then all as beginnings, then with typos.
 -- The next kind is looked for only while fewer than wanted are found, and at most 200 of each are handed out to be ranked. It sees
--- every row, so it names the organisation itself, in the keys and once more in the filter.
+-- every row, so it names the organisation itself, in the keys and once more in the filter. The planner takes each key of a typo for a
+-- common one, and would rather read the table until it has enough; of the other ways only a bitmap can use the keys.
 create function embedded.search_find(in_index text, query text[], wanted integer)
 returns table (id text, title text[], words text[], content json)
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_indexscan = off as $$
 declare
   tenant constant text := current_setting('agency.tenant', true);
   scope constant text := tenant || chr(31) || in_index || chr(31);
@@ -99,7 +110,7 @@ begin
     format('d.keys @> %L::bigint[]', embedded.search_keys(scope, '^', array(select left(w, 12) from unnest(query) as w))),
     string_agg(
       format('d.keys && %L::bigint[]', embedded.search_keys(scope, '^', array[left(w, 12)])
-        || case when length(w) >= 3 then embedded.search_keys(scope, '~', array(select embedded.search_deletes(w))) else '{}' end),
+        || case when length(w) >= 3 then embedded.search_typo_keys(scope, array[w]) else '{}' end),
       ' and ')
   ] into conditions from unnest(query) as w;
   foreach condition in array conditions loop
