@@ -51,6 +51,8 @@ internal static class LocalHost
         }
         catch
         {
+            // What it has begun to consume by now is given back, and what clients have sent is answered.
+            await host.StopAsync(CancellationToken.None);
             host.Dispose();
             throw;
         }
@@ -80,11 +82,22 @@ internal static class LocalHost
         using var http = new HttpClient { BaseAddress = workspace.BaseAddress, Timeout = TimeSpan.FromSeconds(5) };
         for (var clock = Stopwatch.StartNew(); ;)
         {
-            using var answer = await http.GetAsync(new Uri("/health/ready", UriKind.Relative), cancel);
-            if (answer.StatusCode == HttpStatusCode.OK)
-                return;
+            string trouble;
+            try
+            {
+                using var answer = await http.GetAsync(new Uri("/health/ready", UriKind.Relative), cancel);
+                if (answer.StatusCode == HttpStatusCode.OK)
+                    return;
+                trouble = await answer.Content.ReadAsStringAsync(cancel);
+            }
+            catch (TaskCanceledException slow) when (!cancel.IsCancellationRequested)
+            {
+                // A busy machine, or much that was left to do.
+                trouble = slow.Message;
+            }
+
             if (clock.Elapsed > ReadyWithin)
-                throw new CommandException($"Agency started but is not ready: {await answer.Content.ReadAsStringAsync(cancel)}");
+                throw new CommandException($"Agency started but is not ready: {trouble}");
             await Task.Delay(TimeSpan.FromMilliseconds(50), cancel);
         }
     }
