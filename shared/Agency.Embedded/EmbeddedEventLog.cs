@@ -57,7 +57,7 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
 
     private async Task ReadAsync(LogSubscription subscription, CancellationToken stopping)
     {
-        var wake = signal.Register(subscription.Topic);
+        var wake = signal.Register(IsPattern(subscription.Topic) ? LogSignal.Any : subscription.Topic);
         var offset = await OffsetAsync(subscription, stopping);
         while (!stopping.IsCancellationRequested)
         {
@@ -79,6 +79,8 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
             await KeepOffsetAsync(subscription, offset);
         }
     }
+
+    private static bool IsPattern(string topic) => topic.StartsWith('^');
 
     private async Task<bool> TryDeliverAsync(LogSubscription subscription, List<KafkaRecord> records)
     {
@@ -135,11 +137,11 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
 
     private async Task<List<KafkaRecord>> FetchAsync(string topic, long after, CancellationToken cancel)
     {
-        await using var command = database.System.CreateCommand("""
-            select position, event_id, type, tenant_id, subject, version, recorded_at, trace_parent, data
+        await using var command = database.System.CreateCommand($"""
+            select position, event_id, type, tenant_id, subject, version, recorded_at, trace_parent, data, topic
             from (
               select e.*, sum(pg_column_size(data)) over (order by position) - pg_column_size(data) as bytes_before
-              from (select * from platform.events where topic = $1 and position > $2 order by position limit $3) as e
+              from (select * from platform.events where topic {(IsPattern(topic) ? "~" : "=")} $1 and position > $2 order by position limit $3) as e
             ) as sized
             where bytes_before < $4
             order by position
@@ -152,7 +154,7 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
         var records = new List<KafkaRecord>();
         while (await reader.ReadAsync(cancel))
             records.Add(new CloudEvent(
-                reader.GetGuid(1), topic, reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetInt64(5),
+                reader.GetGuid(1), reader.GetString(9), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetInt64(5),
                 reader.GetFieldValue<DateTimeOffset>(6), reader.IsDBNull(7) ? null : reader.GetString(7),
                 reader.GetFieldValue<byte[]>(8)).ToRecord(reader.GetInt64(0)));
         return records;
@@ -173,12 +175,12 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
     /// <summary>The oldest parked record of each subject, where it is due.</summary>
     private async Task<List<KafkaRecord>> TakeParkedAsync(LogSubscription subscription, CancellationToken cancel)
     {
-        await using var command = database.System.CreateCommand("""
+        await using var command = database.System.CreateCommand($"""
             update platform.parked p
             set next_attempt_at = now() + $3
             where id in (
               select id from platform.parked due
-              where group_name = $1 and topic = $2 and state <> 'dead' and next_attempt_at <= now()
+              where group_name = $1 and topic {(IsPattern(subscription.Topic) ? "~" : "=")} $2 and state <> 'dead' and next_attempt_at <= now()
                 and not exists (
                   select from platform.parked older
                   where older.group_name = due.group_name and older.tenant_id = due.tenant_id and older.topic = due.topic
@@ -186,7 +188,7 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
               order by next_attempt_at
               limit 32
               for update skip locked)
-            returning id, headers, data
+            returning id, headers, data, topic
             """);
         command.Parameters.Add(new() { Value = subscription.Group });
         command.Parameters.Add(new() { Value = subscription.Topic });
@@ -199,7 +201,7 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
             headers[Inbox.ParkedHeader] = reader.GetInt64(0).ToString(System.Globalization.CultureInfo.InvariantCulture);
             records.Add(new()
             {
-                Topic = subscription.Topic,
+                Topic = reader.GetString(3),
                 Key = System.Text.Encoding.UTF8.GetBytes(headers["ce_subject"]),
                 Value = reader.GetFieldValue<byte[]>(2),
                 Headers = [.. headers.Select(h => new KafkaHeader { Key = h.Key, Value = System.Text.Encoding.UTF8.GetBytes(h.Value) })],

@@ -26,6 +26,7 @@ public static partial class AgencyHosting
         services.AddEmbedded();
         services.AddCrossOrigin(settings);
         services.AddSingleton(RateLimitOptions.From(settings));
+        services.AddSingleton(WebhookOptions.From(settings));
         services.AddSingleton(Engine(settings, "Cache", "memory", "none") == "none" ? ReadCacheOptions.None : ReadCacheOptions.Default);
         AddPortable(services);
 

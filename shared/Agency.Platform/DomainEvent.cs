@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Reflection;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -17,6 +18,27 @@ public interface IDomainEvent<TSelf>
     where TSelf : IDomainEvent<TSelf>
 {
     static abstract EventType<TSelf> EventType { get; }
+}
+
+/// <summary>Every domain's topic is called <c>agency.</c> and the domain.</summary>
+public static class DomainTopics
+{
+    /// <summary>All of them, also those to come. As in Kafka, a topic that begins with ^ is a regular expression.</summary>
+    public const string Every = "^agency[.].+";
+}
+
+public static class EventTypes
+{
+    /// <summary>The names of the events that these assemblies declare.</summary>
+    public static string[] In(IEnumerable<Assembly> assemblies) =>
+    [
+        .. from assembly in assemblies
+           from type in assembly.GetTypes()
+           where type.GetInterfaces().Any(i => i.IsGenericType && i.GetGenericTypeDefinition() == typeof(IDomainEvent<>))
+           let eventType = type.GetProperty("EventType", BindingFlags.Public | BindingFlags.Static)?.GetValue(null)
+           where eventType is not null
+           select (string)eventType.GetType().GetProperty("Name")!.GetValue(eventType)!,
+    ];
 }
 
 /// <summary>

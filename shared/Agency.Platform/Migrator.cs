@@ -51,7 +51,11 @@ public static class Migrator
             await ExecuteAsync(connection, $"select pg_advisory_lock({Lock})", cancel);
             await ExecuteAsync(connection, Ledger, cancel);
             await ExecuteAsync(connection, Roles(settings), cancel);
-            return await ApplyAsync(connection, Migration.In(withEmbeddedSql), progress, cancel);
+            var count = await ApplyAsync(connection, Migration.In(withEmbeddedSql), progress, cancel);
+            await using var types = new NpgsqlCommand("insert into platform.event_types select unnest($1) on conflict do nothing", connection);
+            types.Parameters.Add(new() { Value = EventTypes.In(withEmbeddedSql) });
+            await types.ExecuteNonQueryAsync(cancel);
+            return count;
         }
         catch (PostgresException refused)
         {
@@ -201,6 +205,18 @@ public static class Migrator
               execute format('create policy tenant on %s using (tenant_id = (select current_setting(''agency.tenant'', true)))', name);
               execute format('create policy system on %s to {{Quote(system.Username!)}} using (true) with check (true)', name);
               execute format('grant select, insert, update, delete on %s to {{Quote(app.Username!)}}, {{Quote(system.Username!)}}', name);
+            end $f$;
+            create or replace function platform.refuse_change() returns trigger language plpgsql as $f$
+            begin
+              raise exception 'The rows of %.% are never changed.', tg_table_schema, tg_table_name using errcode = 'insufficient_privilege';
+            end $f$;
+            create or replace function platform.append_only_table(name regclass) returns void language plpgsql as $f$
+            begin
+              perform platform.secure_table(name);
+              execute format('revoke update, delete on %s from {{Quote(app.Username!)}}, {{Quote(system.Username!)}}', name);
+              execute format('create trigger append_only before update or delete or truncate on %s execute function platform.refuse_change()', name);
+              -- Also where a session has turned ordinary triggers off.
+              execute format('alter table %s enable always trigger append_only', name);
             end $f$;
             create or replace function platform.system_table(name regclass) returns void language plpgsql as $f$
             begin

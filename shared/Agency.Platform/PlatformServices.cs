@@ -38,6 +38,7 @@ public static class PlatformServices
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
         services.AddSingleton<IRateLimiter, ProcessRateLimiter>();
+        services.AddSingleton<WebhookSender>();
         services.AddSingleton<ReadCache>();
         services.AddSingleton<ICommitListener>(p => p.GetRequiredService<ReadCache>());
         services.AddSingleton<Microsoft.AspNetCore.Http.IProblemDetailsWriter, UnmatchedRequest>();

@@ -1,0 +1,29 @@
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+/// <summary>DELETE /webhooks/{id}: ends a webhook; what is queued for it is not sent. 204; 404; 412 and 428 as for any change.</summary>
+public sealed class DeleteWebhook(UnitOfWork work)
+{
+    [Function(nameof(DeleteWebhook)), RequireScope("webhooks:write")]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "webhooks/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
+    {
+        var expected = http.IfMatch();
+        return await work.RunAsync(
+            http,
+            async () =>
+            {
+                var version = await work.QueryFirstAsync($"select version from platform.webhooks where id = {id} for update", row => row.GetInt64(0), cancel);
+                if (version == 0)
+                    return Problem.NotFound("webhook").ToAnswer();
+                if (expected is not null && expected != version)
+                    return Conditions.Stale.ToAnswer();
+                await work.ExecuteAsync($"delete from platform.webhooks where id = {id}", cancel);
+                return Answer.NoContent();
+            },
+            cancel);
+    }
+}

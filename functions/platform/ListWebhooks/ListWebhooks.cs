@@ -1,0 +1,28 @@
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+/// <summary>GET /webhooks?limit=&amp;cursor=: the organisation's webhooks, oldest first, without their secrets.</summary>
+public sealed class ListWebhooks(UnitOfWork work)
+{
+    [Function(nameof(ListWebhooks)), RequireScope("webhooks:read")]
+    public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "webhooks")] HttpRequest http, CancellationToken cancel)
+    {
+        var query = QueryParameters.Of(http, "limit", "cursor");
+        var limit = query.Integer("limit", 1, 200, 50);
+        var webhooks = await work.QueryAsync(
+            $"""
+            select {WebhookDto.Columns}
+            from platform.webhooks
+            where id > {query.CursorId() ?? Guid.Empty}
+            order by id
+            limit {limit + 1}
+            """,
+            WebhookDto.From,
+            cancel);
+        IReadOnlyList<WebhookDto> page = webhooks.Count > limit ? webhooks[..limit] : webhooks;
+        return Answer.Page(page, WebhookJson.Default.IReadOnlyListWebhookDto, webhooks.Count > limit ? query.NextPage(page[^1].Id.ToString()) : null);
+    }
+}

@@ -1,0 +1,48 @@
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+public sealed record UpdateWebhookCommand(string Url, IReadOnlyList<string> EventTypes, bool Enabled) : WebhookDetails(Url, EventTypes, Enabled);
+
+[JsonSerializable(typeof(UpdateWebhookCommand))]
+internal sealed partial class UpdateWebhookJson : JsonSerializerContext;
+
+/// <summary>
+/// PUT /webhooks/{id}: replaces all but the secret. While a webhook is disabled nothing is queued for it, and what is queued waits. 200; 400
+/// naming the fields; 404; 412 and 428 as for any change.
+/// </summary>
+public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender, Database database)
+{
+    [Function(nameof(UpdateWebhook)), RequireScope("webhooks:write")]
+    public async Task<IResult> Run(
+        [HttpTrigger(AuthorizationLevel.Anonymous, "put", Route = "webhooks/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
+    {
+        var expected = http.IfMatch();
+        var given = await http.ReadAsync<UpdateWebhookCommand>(UpdateWebhookJson.Default, cancel);
+        await given.CheckAsync(sender, database, cancel);
+        return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
+    }
+
+    private async Task<Answer> ReplaceAsync(Guid id, long? expected, UpdateWebhookCommand given, CancellationToken cancel)
+    {
+        var version = await work.QueryFirstAsync($"select version from platform.webhooks where id = {id} for update", row => row.GetInt64(0), cancel);
+        if (version == 0)
+            return Problem.NotFound("webhook").ToAnswer();
+        if (expected is not null && expected != version)
+            return Conditions.Stale.ToAnswer();
+        var webhook = await work.QueryFirstAsync(
+            $"""
+            update platform.webhooks
+            set url = {given.Url}, event_types = {given.EventTypes.ToArray()}, enabled = {given.Enabled},
+                disabled_reason = case when {given.Enabled} then null else disabled_reason end, version = version + 1, updated_at = now()
+            where id = {id}
+            returning {WebhookDto.Columns}
+            """,
+            WebhookDto.From,
+            cancel);
+        return Answer.Ok(webhook!, WebhookJson.Default.WebhookDto, webhook!.Version);
+    }
+}

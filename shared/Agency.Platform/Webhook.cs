@@ -1,0 +1,76 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Npgsql;
+
+namespace Agency.Platform;
+
+/// <summary>A subscription of an organisation to events. Its secret is never shown after it was made.</summary>
+/// <param name="EventTypes">Names of event types; one that ends with <c>.*</c> stands for all that begin so, <c>*</c> for all.</param>
+/// <param name="DisabledReason">Why the platform has disabled it; null when it has not.</param>
+/// <param name="Version">From 1, plus one with each change; the entity tag.</param>
+public sealed record WebhookDto(
+    Guid Id, string Url, IReadOnlyList<string> EventTypes, bool Enabled, string? DisabledReason, long Version, DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt)
+{
+    /// <summary>The columns that <see cref="From"/> reads, in its order.</summary>
+    public static Sql Columns => $"id, url, event_types, enabled, disabled_reason, version, created_at, updated_at";
+
+    public static WebhookDto From(NpgsqlDataReader row) => new(
+        row.GetGuid(0), row.GetString(1), row.GetFieldValue<string[]>(2), row.GetBoolean(3), row.IsDBNull(4) ? null : row.GetString(4),
+        row.GetInt64(5), row.GetFieldValue<DateTimeOffset>(6), row.GetFieldValue<DateTimeOffset>(7));
+}
+
+/// <param name="Secret">Verifies the signatures; shown this once, null in the replay of an <c>Idempotency-Key</c>.</param>
+public sealed record NewWebhookDto(WebhookDto Webhook, string? Secret);
+
+/// <summary>What a client says of a webhook.</summary>
+public record WebhookDetails(string Url, IReadOnlyList<string> EventTypes, bool Enabled)
+{
+    public const int MaxEventTypes = 50;
+
+    /// <exception cref="ProblemException">400 naming every field that breaks a rule.</exception>
+    public async Task CheckAsync(WebhookSender sender, Database database, CancellationToken cancel)
+    {
+        var errors = new Dictionary<string, string[]>();
+        if (await sender.RefusalAsync(Url, cancel) is { } refusal)
+            errors["url"] = [refusal];
+        if (EventTypes.Count is 0 or > MaxEventTypes || EventTypes.Any(p => string.IsNullOrEmpty(p) || p.Length > 200 || p.Contains('\0', StringComparison.Ordinal)))
+        {
+            errors["eventTypes"] = [$"Must list 1 to {MaxEventTypes} names of event types, or such as agency.users.*."];
+        }
+        else
+        {
+            var known = await KnownAsync(database, cancel);
+            string[] unknown = [.. EventTypes.Where(p => !known.Any(type => EventPattern.Matches(p, type)))];
+            if (unknown.Length > 0)
+                errors["eventTypes"] = [$"No event type is called {string.Join(" or ", unknown)}. There are {string.Join(", ", known)}."];
+        }
+
+        if (errors.Count > 0)
+            throw new ProblemException(Problem.Validation(errors));
+    }
+
+    /// <summary>Of all domains, also those that this process does not have.</summary>
+    private static async Task<List<string>> KnownAsync(Database database, CancellationToken cancel)
+    {
+        await using var command = database.System.CreateCommand("select name from platform.event_types order by name");
+        await using var reader = await command.ExecuteReaderAsync(cancel);
+        var names = new List<string>();
+        while (await reader.ReadAsync(cancel))
+            names.Add(reader.GetString(0));
+        return names;
+    }
+}
+
+/// <summary>A name of an event type, or the beginning of some and <c>.*</c>, or <c>*</c>.</summary>
+public static class EventPattern
+{
+    public static bool Matches(string pattern, string type) => pattern == type || pattern == "*"
+        || (pattern.EndsWith(".*", StringComparison.Ordinal) && type.AsSpan().StartsWith(pattern.AsSpan(0, pattern.Length - 1), StringComparison.Ordinal));
+}
+
+[JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(WebhookDto))]
+[JsonSerializable(typeof(NewWebhookDto))]
+[JsonSerializable(typeof(IReadOnlyList<WebhookDto>))]
+public sealed partial class WebhookJson : JsonSerializerContext;
