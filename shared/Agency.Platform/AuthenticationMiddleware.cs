@@ -21,7 +21,7 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys
         }
 
         var policy = FunctionPolicy.Of(context.FunctionDefinition);
-        Exchange.Set(http, new() { MaxBody = policy.MaxBody });
+        Exchange.Set(http, new() { Function = context.FunctionDefinition.Name, MaxBody = policy.MaxBody });
         if (policy.Scope is { } scope)
         {
             var identity = await IdentifyAsync(http.Request.Headers.Authorization.ToString(), http.RequestAborted);

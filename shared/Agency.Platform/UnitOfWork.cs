@@ -26,10 +26,12 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
     private NpgsqlConnection? _connection;
     private NpgsqlTransaction? _transaction;
     private bool _tenantSet;
+    private AuditEntry? _audit;
 
     /// <summary>
     /// Runs a command in a transaction and commits it with its events. A deadlock or serialization failure runs it again, so
-    /// <paramref name="command"/> must do nothing but SQL and Append. What it throws undoes everything.
+    /// <paramref name="command"/> must do nothing but SQL and Append. What it throws undoes everything. A command that is done leaves a
+    /// row in the audit trail; one that is refused, or answered from what was stored, has done nothing and leaves none.
     /// </summary>
     /// <returns>The command's answer. Given an <c>Idempotency-Key</c> that has one, the stored answer, and the command does not run.</returns>
     /// <exception cref="ProblemException">409 when the key's first request is still running; 422 when the key belongs to another request.</exception>
@@ -44,6 +46,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
                 var fresh = await command();
                 if (key is not null)
                     await key.StoreAsync(this, fresh, cancel);
+                _audit = fresh.Status < 400 ? AuditEntry.Of(http, fresh) : null;
                 return fresh;
             },
             cancel);
@@ -60,6 +63,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
             {
                 _events.Clear();
                 _afterCommit.Clear();
+                _audit = null;
                 _connection = await database.App.OpenConnectionAsync(cancel);
                 _transaction = await _connection.BeginTransactionAsync(cancel);
                 var result = await work();
@@ -163,7 +167,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
 
     private async Task FlushAsync(CancellationToken cancel)
     {
-        if (_events.Count == 0)
+        if (_events.Count == 0 && _audit is null)
             return;
         await using var batch = _connection!.CreateBatch();
         if (!_tenantSet)
@@ -174,6 +178,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
                 insert into platform.events (event_id, tenant_id, topic, type, subject, version, trace_parent, data)
                 values ({e.Id}, {e.Tenant}, {e.Topic}, {e.Type}, {e.Subject}, {e.Version}, {trace}, {new Json(e.Data)})
                 """).AddTo(batch);
+        _audit?.Insert(caller, _events).AddTo(batch);
         await batch.ExecuteNonQueryAsync(cancel);
     }
 

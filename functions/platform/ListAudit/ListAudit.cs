@@ -1,0 +1,57 @@
+using System.Globalization;
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
+
+namespace Agency.PlatformFunctions;
+
+/// <summary>One command that was done.</summary>
+/// <param name="Subject">Who called: the token's subject, or an API key's.</param>
+/// <param name="Action">The function's name, such as <c>CreateUser</c>.</param>
+/// <param name="Subjects">The ids of what it changed, as far as they are known; at most 100.</param>
+/// <param name="EventTypes">The types of the events that it recorded.</param>
+/// <param name="RemoteAddress">The address that the connection came from; a proxy's, when there is one in front.</param>
+/// <param name="Status">The HTTP status that it was answered with.</param>
+public sealed record AuditDto(
+    long Id, DateTimeOffset At, string Subject, string Action, string Method, string Path, IReadOnlyList<string> Subjects,
+    IReadOnlyList<string> EventTypes, string? RemoteAddress, string? TraceId, int Status);
+
+[JsonSourceGenerationOptions(System.Text.Json.JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(IReadOnlyList<AuditDto>))]
+internal sealed partial class ListAuditJson : JsonSerializerContext;
+
+/// <summary>GET /audit?subject=&amp;action=&amp;from=&amp;to=&amp;limit=&amp;cursor=: what was done in the organisation, newest first; from is inclusive, to is not.</summary>
+public sealed class ListAudit(UnitOfWork work)
+{
+    [Function(nameof(ListAudit)), RequireScope("audit:read")]
+    public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "audit")] HttpRequest http, CancellationToken cancel)
+    {
+        var query = QueryParameters.Of(http, "subject", "action", "from", "to", "limit", "cursor");
+        var limit = query.Integer("limit", 1, 500, 50);
+        var before = query.Cursor() is not { } text ? long.MaxValue
+            : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id
+            : throw QueryParameters.Wrong("cursor", "Not a cursor of this list.");
+        Sql subject = query.Text("subject") is { } who ? $"and subject = {who}" : Sql.Empty;
+        Sql action = query.Text("action") is { } what ? $"and action = {what}" : Sql.Empty;
+        Sql from = query.Time("from") is { } start ? $"and at >= {start}" : Sql.Empty;
+        Sql to = query.Time("to") is { } end ? $"and at < {end}" : Sql.Empty;
+        var entries = await work.QueryAsync(
+            $"""
+            select id, at, subject, action, method, path, subjects, event_types, host(remote_address), trace_id, status
+            from platform.audit
+            where id < {before} {subject} {action} {from} {to}
+            order by id desc
+            limit {limit + 1}
+            """,
+            row => new AuditDto(
+                row.GetInt64(0), row.GetFieldValue<DateTimeOffset>(1), row.GetString(2), row.GetString(3), row.GetString(4), row.GetString(5),
+                row.GetFieldValue<string[]>(6), row.GetFieldValue<string[]>(7), row.IsDBNull(8) ? null : row.GetString(8),
+                row.IsDBNull(9) ? null : row.GetString(9), row.GetInt32(10)),
+            cancel);
+        IReadOnlyList<AuditDto> page = entries.Count > limit ? entries[..limit] : entries;
+        return Answer.Page(
+            page, ListAuditJson.Default.IReadOnlyListAuditDto,
+            entries.Count > limit ? query.NextPage(page[^1].Id.ToString(CultureInfo.InvariantCulture)) : null);
+    }
+}
