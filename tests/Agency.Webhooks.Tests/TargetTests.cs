@@ -1,0 +1,205 @@
+using System.Net;
+using Agency.Platform;
+using Agency.PlatformFunctions;
+using Agency.Testing;
+
+namespace Agency.Webhooks.Tests;
+
+public sealed class TargetTests
+{
+    private static readonly WebhookOptions Options = WebhookOptions.Default with { Timeout = TimeSpan.FromSeconds(3) };
+
+    [Theory]
+    [InlineData("0.0.0.0")]
+    [InlineData("0.1.2.3")]
+    [InlineData("10.0.0.1")]
+    [InlineData("10.255.255.255")]
+    [InlineData("100.64.0.1")]
+    [InlineData("100.100.100.200")]
+    [InlineData("100.127.255.255")]
+    [InlineData("127.0.0.1")]
+    [InlineData("127.255.255.254")]
+    [InlineData("168.63.129.16")]
+    [InlineData("169.254.0.1")]
+    [InlineData("169.254.169.254")]
+    [InlineData("172.16.0.1")]
+    [InlineData("172.31.255.255")]
+    [InlineData("192.0.0.192")]
+    [InlineData("192.0.2.1")]
+    [InlineData("192.88.99.1")]
+    [InlineData("192.168.0.1")]
+    [InlineData("198.18.0.1")]
+    [InlineData("198.51.100.1")]
+    [InlineData("203.0.113.1")]
+    [InlineData("224.0.0.1")]
+    [InlineData("239.255.255.255")]
+    [InlineData("240.0.0.1")]
+    [InlineData("255.255.255.255")]
+    [InlineData("::")]
+    [InlineData("::1")]
+    [InlineData("::127.0.0.1")]
+    [InlineData("::ffff:127.0.0.1")]
+    [InlineData("::ffff:10.0.0.1")]
+    [InlineData("::ffff:169.254.169.254")]
+    [InlineData("::ffff:0:127.0.0.1")]
+    [InlineData("64:ff9b::127.0.0.1")]
+    [InlineData("64:ff9b::a9fe:a9fe")]
+    [InlineData("64:ff9b:1::10.0.0.1")]
+    [InlineData("100::1")]
+    [InlineData("2001::1")]
+    [InlineData("2001:0:4136:e378:8000:63bf:3fff:fdd2")]
+    [InlineData("2001:db8::1")]
+    [InlineData("2002:7f00:1::")]
+    [InlineData("2002:0a00:0001::1")]
+    [InlineData("2002:a9fe:a9fe::1")]
+    [InlineData("2606:4700::5efe:10.0.0.1")]
+    [InlineData("2606:4700::200:5efe:10.0.0.1")]
+    [InlineData("3fff::1")]
+    [InlineData("5f00::1")]
+    [InlineData("fc00::1")]
+    [InlineData("fd00:ec2::254")]
+    [InlineData("fe80::1")]
+    [InlineData("fe80::1%1")]
+    [InlineData("fec0::1")]
+    [InlineData("ff02::1")]
+    public void An_address_of_a_special_range_is_not_public(string address) => Assert.False(PublicAddress.Is(IPAddress.Parse(address)));
+
+    [Theory]
+    [InlineData("1.1.1.1")]
+    [InlineData("9.255.255.255")]
+    [InlineData("11.0.0.0")]
+    [InlineData("100.63.255.255")]
+    [InlineData("100.128.0.0")]
+    [InlineData("128.0.0.1")]
+    [InlineData("169.253.255.255")]
+    [InlineData("172.15.255.255")]
+    [InlineData("172.32.0.0")]
+    [InlineData("192.0.1.1")]
+    [InlineData("192.167.255.255")]
+    [InlineData("198.17.255.255")]
+    [InlineData("198.20.0.0")]
+    [InlineData("223.255.255.255")]
+    [InlineData("::ffff:1.1.1.1")]
+    [InlineData("64:ff9b::1.1.1.1")]
+    [InlineData("2002:0101:0101::1")]
+    [InlineData("2606:4700:4700::1111")]
+    [InlineData("2a00:1450:4001::1")]
+    public void Any_other_address_is_public(string address) => Assert.True(PublicAddress.Is(IPAddress.Parse(address)));
+
+    public static TheoryData<string> PrivateHosts =>
+    [
+        "localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001", "0",
+        "127.0.0.1.", "0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.169.254", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[0:0:0:0:0:ffff:7f00:1]",
+        "[::ffff:a9fe:a9fe]", "[fd00:ec2::254]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "\u2460\u2461\u2466.0.0.1", "127\u30020\u30020\u30021",
+    ];
+
+    [Theory]
+    [MemberData(nameof(PrivateHosts))]
+    public async Task A_private_host_in_any_spelling_is_refused_when_it_is_given_or_is_not_connected_to(string host)
+    {
+        using var sender = new WebhookSender(Options, TimeProvider.System);
+        // A spelling that is no host at all is refused too. One that this resolver does not know is let pass here, and fails when used.
+        var refusal = await sender.RefusalAsync($"https://{host}:9/hook", CancellationToken.None);
+        if (refusal is null && Uri.TryCreate($"https://{host}:9/hook", UriKind.Absolute, out var url))
+            await Assert.ThrowsAnyAsync<System.Net.Sockets.SocketException>(() => Dns.GetHostAddressesAsync(url.IdnHost));
+    }
+
+    [Theory]
+    [InlineData("localhost")]
+    [InlineData("127.0.0.1")]
+    [InlineData("2130706433")]
+    [InlineData("0x7f.1")]
+    [InlineData("0177.0.0.1")]
+    [InlineData("0")]
+    [InlineData("[::]")]
+    [InlineData("[::ffff:127.0.0.1]")]
+    public async Task A_private_host_is_refused_when_it_is_given(string host)
+    {
+        using var sender = new WebhookSender(Options, TimeProvider.System);
+        Assert.Equal("Must be at a public address.", await sender.RefusalAsync($"https://{host}:8443/hook", CancellationToken.None));
+    }
+
+    [Theory]
+    [InlineData("localhost")]
+    [InlineData("127.0.0.1")]
+    [InlineData("[::ffff:127.0.0.1]")]
+    public async Task A_private_address_is_not_connected_to_even_when_it_was_let_pass_before(string host)
+    {
+        await using var receiver = await Receiver.StartAsync();
+        using var careful = new WebhookSender(Options, TimeProvider.System);
+        using var careless = new WebhookSender(Options with { AllowPrivateTargets = true }, TimeProvider.System);
+        var message = new WebhookMessage(
+            $"http://{host}:{receiver.Port}/", Guid.NewGuid(), "t", DateTimeOffset.UtcNow, "{}"u8.ToArray(), [WebhookSignature.NewSecret()]);
+        Assert.Equal(new(null, "It is not at a public address."), await careful.SendAsync(message, CancellationToken.None));
+        Assert.Empty(receiver.All);
+        Assert.True((await careless.SendAsync(message, CancellationToken.None)).Delivered);
+        Assert.Single(receiver.All);
+    }
+
+    [Theory]
+    [InlineData("http://example.com/hook")]
+    [InlineData("ftp://example.com/hook")]
+    [InlineData("file:///etc/passwd")]
+    [InlineData("gopher://example.com/")]
+    [InlineData("https://user:password@example.com/hook")]
+    [InlineData("https://example.com/hook#part")]
+    [InlineData("/hook")]
+    [InlineData("https://")]
+    [InlineData("https:example.com")]
+    [InlineData("")]
+    public async Task Only_a_plain_https_url_is_taken(string url)
+    {
+        using var sender = new WebhookSender(Options, TimeProvider.System);
+        Assert.NotNull(await sender.RefusalAsync(url, CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task A_receiver_that_hangs_fails_by_time()
+    {
+        await using var receiver = await Receiver.StartAsync();
+        receiver.Answer = http => Task.Delay(Timeout.Infinite, http.RequestAborted).ContinueWith(_ => { }, TaskScheduler.Default);
+        using var sender = new WebhookSender(new(true, TimeSpan.FromSeconds(0.5), []), TimeProvider.System);
+        var message = new WebhookMessage(receiver.Url, Guid.NewGuid(), "t", DateTimeOffset.UtcNow, "{}"u8.ToArray(), [WebhookSignature.NewSecret()]);
+        Assert.Equal(new(null, "It did not answer within 0.5 s."), await sender.SendAsync(message, CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task An_endless_answer_is_not_read()
+    {
+        await using var receiver = await Receiver.StartAsync();
+        var sent = 0L;
+        receiver.Answer = async http =>
+        {
+            var junk = new byte[64 * 1024];
+            while (!http.RequestAborted.IsCancellationRequested)
+            {
+                await http.Response.Body.WriteAsync(junk, http.RequestAborted);
+                sent += junk.Length;
+            }
+        };
+        using var sender = new WebhookSender(Options with { AllowPrivateTargets = true }, TimeProvider.System);
+        var message = new WebhookMessage(receiver.Url, Guid.NewGuid(), "t", DateTimeOffset.UtcNow, "{}"u8.ToArray(), [WebhookSignature.NewSecret()]);
+        Assert.Equal(new(200, null), await sender.SendAsync(message, CancellationToken.None));
+        await Task.Delay(500);
+        var before = sent;
+        await Task.Delay(500);
+        // The socket's buffers and a little more; and the connection is closed.
+        Assert.InRange(sent, 0, 32 * 1024 * 1024);
+        Assert.Equal(before, sent);
+    }
+
+    [Fact]
+    public async Task The_platform_refuses_private_targets_unless_it_is_configured_otherwise()
+    {
+        await using var host = await TestHost.StartAsync([typeof(CreateWebhook).Assembly, typeof(Users.CreateUser).Assembly]);
+        using var client = host.Client(WebhookHost.Scopes);
+        var answer = await client.SendJsonAsync(HttpMethod.Post, "/webhooks", """{"url":"https://localhost/hook","eventTypes":["agency.users.*"]}""");
+        Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+        Assert.Equal("Must be at a public address.", (await answer.JsonAsync()).GetProperty("errors").GetProperty("url")[0].GetString());
+
+        await using var open = await TestHost.StartAsync(
+            [typeof(CreateWebhook).Assembly, typeof(Users.CreateUser).Assembly], settings: ("Webhooks:AllowPrivateTargets", "true"));
+        using var trusted = open.Client(WebhookHost.Scopes);
+        await trusted.SubscribeAsync("http://localhost/hook", "agency.users.*");
+    }
+}
