@@ -10,14 +10,12 @@ namespace Agency.PlatformFunctions;
 /// Every second: sends the deliveries that are due, each under a lease, and stays while there are any. A process that dies leaves its
 /// leases to run out, after which the same is sent again.
 /// </summary>
-public sealed partial class DeliverWebhooks(
+public sealed class DeliverWebhooks(
     Database database, WebhookSender sender, WebhookOptions options, IHostApplicationLifetime process, ILogger<DeliverWebhooks> log)
 {
     private const int Concurrency = 16;
-
     /// <summary>At a time for one webhook, so that a slow receiver does not keep the others waiting.</summary>
     private const int ConcurrencyEach = 4;
-
     /// <summary>Shorter than any host lets a function run.</summary>
     private static readonly TimeSpan Longest = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan Poll = TimeSpan.FromMilliseconds(250);
@@ -88,23 +86,23 @@ public sealed partial class DeliverWebhooks(
                 from ended
                 where $7 and w.enabled and w.tenant_id = ended.tenant_id and w.id = ended.webhook_id
                 """);
-            object[] values =
-            [
-                claim.Id, claim.Attempt, result.Delivered ? "delivered" : delay is null ? "failed" : "pending", delay ?? TimeSpan.Zero,
-                result.Status ?? 0, result.Error ?? "", result.Gone,
-            ];
+            var status = result.Delivered ? "delivered" : delay is null ? "failed" : "pending";
+            object[] values = [claim.Id, claim.Attempt, status, delay ?? TimeSpan.Zero, result.Status ?? 0, result.Error ?? "", result.Gone];
             command.Parameters.AddRange(Array.ConvertAll(values, value => new NpgsqlParameter { Value = value }));
             await command.ExecuteNonQueryAsync(CancellationToken.None);
         }
         catch (Exception failure) when (failure is NpgsqlException or OperationCanceledException)
         {
             // Nobody knows how it ended: the lease runs out and it is sent again.
-            LogUnknown(failure, claim.Id);
+            DeliverWebhooksLog.Unknown(log, failure, claim.Id);
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "How delivery {Delivery} ended could not be kept; it will be sent again.")]
-    private partial void LogUnknown(Exception failure, long delivery);
-
     private sealed record Claim(long Id, int Attempt, int Tries, WebhookMessage Message);
+}
+
+internal static partial class DeliverWebhooksLog
+{
+    [LoggerMessage(Level = LogLevel.Warning, Message = "How delivery {Delivery} ended could not be kept; it will be sent again.")]
+    public static partial void Unknown(ILogger log, Exception failure, long delivery);
 }
