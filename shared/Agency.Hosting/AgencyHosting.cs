@@ -33,6 +33,7 @@ public static partial class AgencyHosting
         builder.UseMiddleware<ProblemMiddleware>();
         builder.UseMiddleware<AuthenticationMiddleware>();
         builder.UseMiddleware<RateLimitMiddleware>();
+        builder.UseMiddleware<StrictQueryMiddleware>();
         return builder;
     }
 

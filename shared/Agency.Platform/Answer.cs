@@ -75,6 +75,9 @@ public sealed class Answer : IResult
     public static Answer Health<T>(bool healthy, T value, JsonTypeInfo<T> json) =>
         new(healthy ? 200 : 503, JsonSerializer.SerializeToUtf8Bytes(value, json)) { RetryAfter = healthy ? null : 1 };
 
+    /// <summary>Bytes that are made once and answered as they are.</summary>
+    public static Answer Document(ReadOnlyMemory<byte> body, string contentType) => new(200, body, contentType);
+
     public static Answer NoContent() => new(204, default);
 
     public Task ExecuteAsync(HttpContext httpContext)

@@ -26,8 +26,8 @@ public static class Conditions
     }
 
     /// <summary>412: somebody has changed it since.</summary>
-    public static Problem Stale { get; } = Problem.Of(412, "precondition-failed", "The resource has changed",
-        "If-Match names a version that is not the current one. Read it again and repeat the change.") with { TraceId = null };
+    public static Problem Stale => Problem.Of(412, "precondition-failed", "The resource has changed",
+        "If-Match names a version that is not the current one. Read it again and repeat the change.");
 
     /// <summary>Weak comparison of If-None-Match, as RFC 9110 has it for reads.</summary>
     internal static bool Matches(StringValues ifNoneMatch, string tag)

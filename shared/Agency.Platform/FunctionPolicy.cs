@@ -8,12 +8,13 @@ namespace Agency.Platform;
 /// <summary>What a slice has declared on its method. Read once for each function.</summary>
 /// <param name="Scope">The scope a token must hold; null when anybody may call.</param>
 /// <param name="MaxBody">Bytes.</param>
-internal sealed record FunctionPolicy(string? Scope, int MaxBody)
+/// <param name="Query">The query parameters it takes; null when it does not say.</param>
+internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Query)
 {
     private static readonly ConcurrentDictionary<string, FunctionPolicy> Known = new();
 
     /// <exception cref="InvalidOperationException">The function says neither who may call it nor that anybody may.</exception>
-    public static FunctionPolicy Of(FunctionDefinition function) => Known.GetOrAdd(function.EntryPoint, static (_, f) => From(f), function);
+    public static FunctionPolicy Of(FunctionDefinition function) => Known.GetOrAdd(function.EntryPoint, static (_, f) => Of(Method(f.EntryPoint), f.Name), function);
 
     /// <summary>The method behind a function.</summary>
     public static MethodInfo Method(string entryPoint)
@@ -23,12 +24,15 @@ internal sealed record FunctionPolicy(string? Scope, int MaxBody)
         return type?.GetMethod(entryPoint[(dot + 1)..]) ?? throw new InvalidOperationException($"There is no method {entryPoint}.");
     }
 
-    private static FunctionPolicy From(FunctionDefinition function)
+    /// <inheritdoc cref="Of(FunctionDefinition)"/>
+    public static FunctionPolicy Of(MethodInfo method, string function)
     {
-        var method = Method(function.EntryPoint);
         var scope = method.GetCustomAttribute<RequireScopeAttribute>()?.Scope;
         if (scope is null && method.GetCustomAttribute<AllowAnonymousAttribute>() is null)
-            throw new InvalidOperationException($"Function {function.Name} needs [RequireScope(...)], or [AllowAnonymous] to be open to all.");
-        return new(scope, method.GetCustomAttribute<MaxBodyAttribute>()?.Bytes ?? RequestBody.DefaultLimit);
+            throw new InvalidOperationException($"Function {function} needs [RequireScope(...)], or [AllowAnonymous] to be open to all.");
+        return new(
+            scope,
+            method.GetCustomAttribute<MaxBodyAttribute>()?.Bytes ?? RequestBody.DefaultLimit,
+            method.GetCustomAttribute<OperationAttribute>() is { } operation ? OpenApiDocument.QueryNames(operation.Query, method) : null);
     }
 }

@@ -10,6 +10,9 @@ namespace Agency.Platform;
 /// </summary>
 public sealed class QueryParameters
 {
+    /// <summary>Characters of a value, where the route says nothing else.</summary>
+    public const int MaxText = 200;
+
     private readonly HttpRequest _http;
 
     private QueryParameters(HttpRequest http) => _http = http;
@@ -18,6 +21,13 @@ public sealed class QueryParameters
     /// <exception cref="ProblemException">400: another name, or one given twice.</exception>
     public static QueryParameters Of(HttpRequest http, params ReadOnlySpan<string> known)
     {
+        Check(http, known);
+        return new(http);
+    }
+
+    /// <inheritdoc cref="Of"/>
+    internal static void Check(HttpRequest http, ReadOnlySpan<string> known)
+    {
         foreach (var (name, values) in http.Query)
         {
             if (!known.Contains(name))
@@ -25,13 +35,11 @@ public sealed class QueryParameters
             if (values.Count != 1)
                 throw Wrong(name, "Given more than once.");
         }
-
-        return new(http);
     }
 
     /// <summary>Null when it is not given.</summary>
     /// <param name="maxLength">Characters.</param>
-    public string? Text(string name, int maxLength = 200)
+    public string? Text(string name, int maxLength = MaxText)
     {
         if (!_http.Query.TryGetValue(name, out var values))
             return null;
@@ -42,7 +50,7 @@ public sealed class QueryParameters
     }
 
     /// <exception cref="ProblemException">400: missing or empty.</exception>
-    public string RequiredText(string name, int maxLength = 200) =>
+    public string RequiredText(string name, int maxLength = MaxText) =>
         Text(name, maxLength) is { } text && !string.IsNullOrWhiteSpace(text) ? text : throw Wrong(name, "Required.");
 
     public int Integer(string name, int low, int high, int otherwise) => Text(name) is not { } text ? otherwise

@@ -4,6 +4,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
+using System.Text.Unicode;
 using Microsoft.AspNetCore.Http;
 
 namespace Agency.Platform;
@@ -15,6 +16,17 @@ public static class RequestBody
     public const int DefaultLimit = 256 * 1024;
 
     private static readonly ConcurrentDictionary<Type, JsonTypeInfo> Strict = new();
+
+    /// <summary>How a body is read, but for what resolves its types.</summary>
+    internal static readonly JsonSerializerOptions StrictOptions = new(JsonSerializerDefaults.Web)
+    {
+        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
+        AllowDuplicateProperties = false,
+        NumberHandling = JsonNumberHandling.Strict,
+        MaxDepth = 32,
+    };
 
     /// <summary>The body as a valid <typeparamref name="T"/>.</summary>
     /// <param name="http">The request.</param>
@@ -41,7 +53,7 @@ public static class RequestBody
     }
 
     /// <summary>The body's bytes, once its media type and size are right. The bytes are kept for the request's fingerprint.</summary>
-    /// <exception cref="ProblemException">415 or 413.</exception>
+    /// <exception cref="ProblemException">415, 413, or 400 when they are not UTF-8.</exception>
     public static async Task<ReadOnlyMemory<byte>> ReadJsonBytesAsync(this HttpRequest http, CancellationToken cancel)
     {
         var media = http.ContentType.AsSpan();
@@ -56,12 +68,20 @@ public static class RequestBody
         {
             var read = await http.BodyReader.ReadAsync(cancel);
             if (read.Buffer.Length > limit)
+            {
+                // Unread, it would cost the client its connection.
+                http.BodyReader.AdvanceTo(read.Buffer.End);
                 throw TooLarge(limit);
+            }
+
             if (read.IsCompleted)
             {
                 exchange.Body = read.Buffer.ToArray();
                 http.BodyReader.AdvanceTo(read.Buffer.End);
-                return exchange.Body;
+                // RFC 8259; the reader itself looks only at the strings that somebody asks for.
+                return Utf8.IsValid(exchange.Body.Span)
+                    ? exchange.Body
+                    : throw new ProblemException(Problem.Of(400, "malformed-json", "The body does not fit", "The body is not UTF-8."));
             }
 
             http.BodyReader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
@@ -94,16 +114,7 @@ public static class RequestBody
 
     private static JsonTypeInfo<T> StrictInfo<T>(IJsonTypeInfoResolver resolver) => (JsonTypeInfo<T>)Strict.GetOrAdd(
         typeof(T),
-        static (type, resolver) => new JsonSerializerOptions(JsonSerializerDefaults.Web)
-        {
-            TypeInfoResolver = resolver,
-            UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-            RespectNullableAnnotations = true,
-            RespectRequiredConstructorParameters = true,
-            AllowDuplicateProperties = false,
-            NumberHandling = JsonNumberHandling.Strict,
-            MaxDepth = 32,
-        }.GetTypeInfo(type),
+        static (type, resolver) => new JsonSerializerOptions(StrictOptions) { TypeInfoResolver = resolver }.GetTypeInfo(type),
         resolver);
 
     private static string Explain(JsonException malformed)

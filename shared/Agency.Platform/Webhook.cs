@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Npgsql;
@@ -24,7 +25,12 @@ public sealed record WebhookDto(
 public sealed record NewWebhookDto(WebhookDto Webhook, string? Secret);
 
 /// <summary>What a client says of a webhook.</summary>
-public record WebhookDetails(string Url, IReadOnlyList<string> EventTypes, bool Enabled)
+/// <param name="Url">Where events are sent; <c>https</c>, at a public address.</param>
+/// <param name="EventTypes">Names of event types; one that ends with <c>.*</c> stands for all that begin so, <c>*</c> for all.</param>
+/// <param name="Enabled">While it is not, nothing is queued for it.</param>
+// The attributes are what clients are told; what counts is CheckAsync.
+public record WebhookDetails(
+    [Url, MaxLength(WebhookSender.MaxUrl)] string Url, [Length(1, WebhookDetails.MaxEventTypes)] IReadOnlyList<string> EventTypes, bool Enabled)
 {
     public const int MaxEventTypes = 50;
 

@@ -27,7 +27,8 @@ public sealed record WebhookResult(int? Status, string? Error)
 /// </summary>
 public sealed class WebhookSender : IDisposable
 {
-    private const int MaxUrl = 2000;
+    /// <summary>Characters.</summary>
+    public const int MaxUrl = 2000;
     private static readonly TimeSpan LookUp = TimeSpan.FromSeconds(2);
     private readonly WebhookOptions _options;
     private readonly TimeProvider _clock;

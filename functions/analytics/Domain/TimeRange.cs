@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using Agency.Platform;
 
 namespace Agency.Analytics;
@@ -91,7 +93,8 @@ public static class RollupParts
 /// <summary>The part of a question that every analytics query has: an interval and a range.</summary>
 /// <param name="From">Inclusive; null for the first hour there is.</param>
 /// <param name="To">Exclusive; null for the end of the last hour there is.</param>
-public sealed record RangeQuery(string Interval, DateTime? From, DateTime? To)
+public sealed record RangeQuery(
+    [AllowedValues("hour", "day", "week", "month"), DefaultValue("day")] string Interval, DateTime? From, DateTime? To)
 {
     /// <summary>Points that one series may have.</summary>
     public const int MaxPoints = 10_000;

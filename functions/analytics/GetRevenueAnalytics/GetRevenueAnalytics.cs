@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
@@ -8,12 +10,14 @@ namespace Agency.Analytics;
 /// <param name="By"><c>country</c> or <c>product</c>; null for no breakdown.</param>
 /// <param name="Limit">Keys in the breakdown.</param>
 /// <param name="Currency">ISO 4217; null when the organisation sells in one.</param>
-public sealed record RevenueAnalyticsQuery(RangeQuery Range, string? By, int Limit, string? Currency);
+public sealed record RevenueAnalyticsQuery(
+    RangeQuery Range, [AllowedValues("country", "product")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency);
 
 /// <summary>GET /analytics/revenue: what the order lines came to, from the rollups.</summary>
 public sealed class GetRevenueAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetRevenueAnalytics)), RequireScope("analytics:read")]
+    [Operation(Query = typeof(RevenueAnalyticsQuery), Answer = typeof(RevenueDto))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/revenue")] HttpRequest http, CancellationToken cancel)
     {

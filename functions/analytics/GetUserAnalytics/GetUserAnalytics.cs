@@ -10,6 +10,7 @@ public sealed record UserAnalyticsQuery(RangeQuery Range);
 public sealed class GetUserAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetUserAnalytics)), RequireScope("analytics:read")]
+    [Operation(Query = typeof(UserAnalyticsQuery), Answer = typeof(AnalyticsDto))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/users")] HttpRequest http, CancellationToken cancel)
     {

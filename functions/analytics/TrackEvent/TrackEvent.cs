@@ -1,9 +1,22 @@
+using System.ComponentModel.DataAnnotations;
 using System.Text;
+using System.Text.Json.Nodes;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.Analytics;
+
+/// <summary>An event as a client sends it.</summary>
+/// <param name="MessageId">The client's own id of the event; the same again is not counted twice.</param>
+/// <param name="Event">What it is called, such as <c>order-line</c>.</param>
+/// <param name="UserId">The user's id in the organisation's own system.</param>
+/// <param name="AnonymousId">A device or basket whose user is not known.</param>
+/// <param name="Time">When it happened; now unless given.</param>
+public sealed record EventBody(
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string MessageId, [StringLength(EventReader.MaxText, MinimumLength = 1)] string Event,
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string? UserId = null, [StringLength(EventReader.MaxText, MinimumLength = 1)] string? AnonymousId = null,
+    DateTimeOffset? Time = null, JsonObject? Properties = null);
 
 /// <summary>The items of one request, in the order they came.</summary>
 public sealed record TrackEventCommand(IReadOnlyList<ReadItem> Items);
@@ -12,6 +25,7 @@ public sealed record TrackEventCommand(IReadOnlyList<ReadItem> Items);
 public sealed class TrackEvent(UnitOfWork work)
 {
     [Function(nameof(TrackEvent)), RequireScope("events:write"), MaxBody(4 * 1024 * 1024)]
+    [Operation(Body = typeof(EventBody), MaxItems = EventReader.MaxEvents, Answer = typeof(TrackedDto), OtherStatus = 207)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "events")] HttpRequest http, CancellationToken cancel)
     {

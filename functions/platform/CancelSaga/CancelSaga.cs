@@ -8,6 +8,7 @@ namespace Agency.PlatformFunctions;
 public sealed class CancelSaga(UnitOfWork work, ISagaEngine sagas)
 {
     [Function(nameof(CancelSaga)), RequireScope("sagas:write")]
+    [Operation(Answer = typeof(SagaLink), Status = 202)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "sagas/{id}/cancel")] HttpRequest http, string id, CancellationToken cancel)
     {

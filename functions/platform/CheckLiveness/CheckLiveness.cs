@@ -9,5 +9,6 @@ namespace Agency.PlatformFunctions;
 public sealed class CheckLiveness
 {
     [Function(nameof(CheckLiveness)), AllowAnonymous]
+    [Operation(Status = 204)]
     public IResult Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "health/live")] HttpRequest http) => Answer.NoContent();
 }

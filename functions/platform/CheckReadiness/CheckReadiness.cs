@@ -19,6 +19,7 @@ internal sealed partial class CheckReadinessJson : JsonSerializerContext;
 public sealed class CheckReadiness(Database database, FunctionApps apps)
 {
     [Function(nameof(CheckReadiness)), AllowAnonymous]
+    [Operation(Answer = typeof(ReadinessDto), OtherStatus = 503)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "health/ready")] HttpRequest http, CancellationToken cancel)
     {

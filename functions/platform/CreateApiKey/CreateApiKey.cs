@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Agency.Platform;
@@ -9,7 +10,8 @@ namespace Agency.PlatformFunctions;
 /// <param name="Name">What the key is for, 1 to 100 characters.</param>
 /// <param name="Scopes">What it allows; 1 to 50, each one that the caller has too.</param>
 /// <param name="ExpiresAt">When it ends; never when left out.</param>
-public sealed record CreateApiKeyCommand(string Name, IReadOnlyList<string> Scopes, DateTimeOffset? ExpiresAt = null)
+public sealed record CreateApiKeyCommand(
+    [StringLength(100, MinimumLength = 1)] string Name, [Length(1, 50)] IReadOnlyList<string> Scopes, DateTimeOffset? ExpiresAt = null)
 {
     /// <exception cref="ProblemException">400 naming every field that breaks a rule.</exception>
     public CreateApiKeyCommand Checked(DateTimeOffset now)
@@ -42,6 +44,9 @@ internal sealed partial class CreateApiKeyJson : JsonSerializerContext;
 public sealed class CreateApiKey(UnitOfWork work, Caller caller, TimeProvider clock)
 {
     [Function(nameof(CreateApiKey)), RequireScope("apikeys:write")]
+    [Operation(
+        Body = typeof(CreateApiKeyCommand), Answer = typeof(NewApiKeyDto), Status = 201,
+        Example = """{"name":"Nightly import example-1","scopes":["users:read"],"expiresAt":"2099-01-01T00:00:00Z"}""")]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "api-keys")] HttpRequest http, CancellationToken cancel)
     {

@@ -20,6 +20,9 @@ public sealed class CreateWebhook(UnitOfWork work, WebhookSender sender, Databas
     public const int Most = 100;
 
     [Function(nameof(CreateWebhook)), RequireScope("webhooks:write")]
+    [Operation(
+        Body = typeof(CreateWebhookCommand), Answer = typeof(NewWebhookDto), Status = 201,
+        Example = """{"url":"https://hooks.example.com/agency/example-1","eventTypes":["agency.users.user-deleted.v1"],"enabled":true}""")]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks")] HttpRequest http, CancellationToken cancel)
     {

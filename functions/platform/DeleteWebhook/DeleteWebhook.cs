@@ -8,6 +8,7 @@ namespace Agency.PlatformFunctions;
 public sealed class DeleteWebhook(UnitOfWork work)
 {
     [Function(nameof(DeleteWebhook)), RequireScope("webhooks:write")]
+    [Operation(Status = 204)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "webhooks/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {

@@ -8,6 +8,7 @@ namespace Agency.PlatformFunctions;
 public sealed class DiscardDeadLetter(UnitOfWork work)
 {
     [Function(nameof(DiscardDeadLetter)), RequireScope("platform:write")]
+    [Operation(Status = 204, IsUnconditional = true)]
     public Task<Answer> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "dead-letters/{id:long}")] HttpRequest http, long id, CancellationToken cancel) =>
         work.RunAsync(

@@ -8,6 +8,7 @@ namespace Agency.PlatformFunctions;
 public sealed class GetSaga(ISagaEngine sagas)
 {
     [Function(nameof(GetSaga)), RequireScope("sagas:read")]
+    [Operation(Answer = typeof(SagaDto))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "sagas/{id}")] HttpRequest http, string id, CancellationToken cancel)
     {

@@ -8,6 +8,7 @@ namespace Agency.PlatformFunctions;
 public sealed class GetWebhook(UnitOfWork work)
 {
     [Function(nameof(GetWebhook)), RequireScope("webhooks:read")]
+    [Operation(Answer = typeof(WebhookDto))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "webhooks/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {

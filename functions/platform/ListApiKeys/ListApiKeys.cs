@@ -1,10 +1,15 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.PlatformFunctions;
+
+public sealed record ApiKeyQuery([Range(1, 200), DefaultValue(50)] int Limit, [FromQuery(Name = "cursor")] Guid? After);
 
 [JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
 [JsonSerializable(typeof(IReadOnlyList<ApiKeyDto>))]
@@ -14,6 +19,7 @@ internal sealed partial class ListApiKeysJson : JsonSerializerContext;
 public sealed class ListApiKeys(UnitOfWork work)
 {
     [Function(nameof(ListApiKeys)), RequireScope("apikeys:read")]
+    [Operation(Query = typeof(ApiKeyQuery), Answer = typeof(IReadOnlyList<ApiKeyDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "api-keys")] HttpRequest http, CancellationToken cancel)
     {
         var parameters = QueryParameters.Of(http, "limit", "cursor");

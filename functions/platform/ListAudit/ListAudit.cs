@@ -1,7 +1,10 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.PlatformFunctions;
@@ -17,6 +20,14 @@ public sealed record AuditDto(
     long Id, DateTimeOffset At, string Subject, string Action, string Method, string Path, IReadOnlyList<string> Subjects,
     IReadOnlyList<string> EventTypes, string? RemoteAddress, string? TraceId, int Status);
 
+/// <param name="Subject">Who called.</param>
+/// <param name="Action">The function's name.</param>
+/// <param name="From">Inclusive.</param>
+/// <param name="To">Exclusive.</param>
+public sealed record AuditQuery(
+    string? Subject, string? Action, DateTimeOffset? From, DateTimeOffset? To, [Range(1, 500), DefaultValue(50)] int Limit,
+    [FromQuery(Name = "cursor")] long? Before);
+
 [JsonSourceGenerationOptions(System.Text.Json.JsonSerializerDefaults.Web)]
 [JsonSerializable(typeof(IReadOnlyList<AuditDto>))]
 internal sealed partial class ListAuditJson : JsonSerializerContext;
@@ -25,6 +36,7 @@ internal sealed partial class ListAuditJson : JsonSerializerContext;
 public sealed class ListAudit(UnitOfWork work)
 {
     [Function(nameof(ListAudit)), RequireScope("audit:read")]
+    [Operation(Query = typeof(AuditQuery), Answer = typeof(IReadOnlyList<AuditDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "audit")] HttpRequest http, CancellationToken cancel)
     {
         var query = QueryParameters.Of(http, "subject", "action", "from", "to", "limit", "cursor");

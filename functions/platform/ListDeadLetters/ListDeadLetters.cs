@@ -1,7 +1,10 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.PlatformFunctions;
@@ -12,6 +15,8 @@ namespace Agency.PlatformFunctions;
 public sealed record DeadLetterDto(
     long Id, string Group, string Topic, string Type, string Subject, Guid EventId, int Attempts, string Error, long Waiting, DateTimeOffset ParkedAt);
 
+public sealed record DeadLetterQuery([Range(1, 200), DefaultValue(50)] int Limit, [FromQuery(Name = "cursor")] long? After);
+
 [JsonSourceGenerationOptions(System.Text.Json.JsonSerializerDefaults.Web)]
 [JsonSerializable(typeof(List<DeadLetterDto>))]
 internal sealed partial class ListDeadLettersJson : JsonSerializerContext;
@@ -20,6 +25,7 @@ internal sealed partial class ListDeadLettersJson : JsonSerializerContext;
 public sealed class ListDeadLetters(UnitOfWork work)
 {
     [Function(nameof(ListDeadLetters)), RequireScope("platform:read")]
+    [Operation(Query = typeof(DeadLetterQuery), Answer = typeof(List<DeadLetterDto>))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "dead-letters")] HttpRequest http, CancellationToken cancel)
     {

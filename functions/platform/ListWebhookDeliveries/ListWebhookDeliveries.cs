@@ -1,7 +1,10 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.PlatformFunctions;
@@ -17,6 +20,9 @@ public sealed record WebhookDeliveryDto(
     long Id, Guid EventId, string Type, string Status, int Attempts, int? LastStatus, string? LastError, DateTimeOffset? LastAttemptAt,
     DateTimeOffset? NextAttemptAt, DateTimeOffset CreatedAt);
 
+public sealed record WebhookDeliveryQuery(
+    [AllowedValues("pending", "delivered", "failed")] string? Status, [Range(1, 200), DefaultValue(50)] int Limit, [FromQuery(Name = "cursor")] long? Before);
+
 [JsonSourceGenerationOptions(System.Text.Json.JsonSerializerDefaults.Web)]
 [JsonSerializable(typeof(IReadOnlyList<WebhookDeliveryDto>))]
 internal sealed partial class ListWebhookDeliveriesJson : JsonSerializerContext;
@@ -25,6 +31,7 @@ internal sealed partial class ListWebhookDeliveriesJson : JsonSerializerContext;
 public sealed class ListWebhookDeliveries(UnitOfWork work)
 {
     [Function(nameof(ListWebhookDeliveries)), RequireScope("webhooks:read")]
+    [Operation(Query = typeof(WebhookDeliveryQuery), Answer = typeof(IReadOnlyList<WebhookDeliveryDto>))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "webhooks/{id:guid}/deliveries")] HttpRequest http, Guid id, CancellationToken cancel)
     {

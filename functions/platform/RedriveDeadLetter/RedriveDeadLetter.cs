@@ -8,6 +8,7 @@ namespace Agency.PlatformFunctions;
 public sealed class RedriveDeadLetter(UnitOfWork work)
 {
     [Function(nameof(RedriveDeadLetter)), RequireScope("platform:write")]
+    [Operation(Status = 202)]
     public Task<Answer> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "dead-letters/{id:long}/redrive")] HttpRequest http, long id, CancellationToken cancel) =>
         work.RunAsync(

@@ -11,6 +11,7 @@ namespace Agency.PlatformFunctions;
 public sealed class RedriveWebhookDelivery(UnitOfWork work)
 {
     [Function(nameof(RedriveWebhookDelivery)), RequireScope("webhooks:write")]
+    [Operation(Status = 202)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks/{id:guid}/deliveries/{deliveryId:long}/redrive")] HttpRequest http,
         Guid id, long deliveryId, CancellationToken cancel)

@@ -11,6 +11,7 @@ namespace Agency.PlatformFunctions;
 public sealed class RevokeApiKey(UnitOfWork work, ApiKeys keys)
 {
     [Function(nameof(RevokeApiKey)), RequireScope("apikeys:write")]
+    [Operation(Status = 204)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "api-keys/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {

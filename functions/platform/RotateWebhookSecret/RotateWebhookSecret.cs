@@ -11,6 +11,7 @@ namespace Agency.PlatformFunctions;
 public sealed class RotateWebhookSecret(UnitOfWork work)
 {
     [Function(nameof(RotateWebhookSecret)), RequireScope("webhooks:write")]
+    [Operation(Answer = typeof(NewWebhookDto), Status = 201)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks/{id:guid}/secret")] HttpRequest http, Guid id, CancellationToken cancel)
     {

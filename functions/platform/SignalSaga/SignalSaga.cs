@@ -12,6 +12,7 @@ namespace Agency.PlatformFunctions;
 public sealed class SignalSaga(UnitOfWork work, ISagaEngine sagas)
 {
     [Function(nameof(SignalSaga)), RequireScope("sagas:write")]
+    [Operation(Body = typeof(JsonElement), IsBodyOptional = true, Answer = typeof(SagaLink), Status = 202)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "sagas/{id}/signals/{name}")] HttpRequest http,
         string id, string name, CancellationToken cancel)

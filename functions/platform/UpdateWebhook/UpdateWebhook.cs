@@ -17,6 +17,9 @@ internal sealed partial class UpdateWebhookJson : JsonSerializerContext;
 public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender, Database database)
 {
     [Function(nameof(UpdateWebhook)), RequireScope("webhooks:write")]
+    [Operation(
+        Body = typeof(UpdateWebhookCommand), Answer = typeof(WebhookDto),
+        Example = """{"url":"https://hooks.example.com/agency/example-1","eventTypes":["agency.users.user-deleted.v1"],"enabled":true}""")]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "put", Route = "webhooks/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {

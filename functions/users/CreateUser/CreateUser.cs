@@ -17,6 +17,7 @@ internal sealed partial class CreateUserJson : JsonSerializerContext;
 public sealed class CreateUser(UnitOfWork work)
 {
     [Function(nameof(CreateUser)), RequireScope("users:write")]
+    [Operation(Body = typeof(CreateUserCommand), Answer = typeof(UserDto), Status = 201)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "users")] HttpRequest http, CancellationToken cancel)
     {

@@ -11,6 +11,7 @@ public sealed record DeleteUserCommand(Guid Id, long? Version);
 public sealed class DeleteUser(UnitOfWork work)
 {
     [Function(nameof(DeleteUser)), RequireScope("users:write")]
+    [Operation(Status = 204)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "users/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {

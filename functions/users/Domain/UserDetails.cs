@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Text;
 using Agency.Platform;
@@ -6,8 +7,16 @@ using Npgsql;
 namespace Agency.Users;
 
 /// <summary>What a client says of a user, when it creates one and when it replaces one.</summary>
+/// <param name="Email">One address, without a display name; unique in the organisation whatever its case.</param>
+/// <param name="Country">ISO 3166-1 alpha-2.</param>
+/// <param name="Tags">Each of at most 50 characters, none twice.</param>
+/// <param name="ExternalId">The id that the organisation's own system has for the user; unique in the organisation.</param>
+/// <param name="ReferredBy">The user who brought this one.</param>
+// The attributes are what clients are told; what counts is Checked, which trims first.
 public record UserDetails(
-    string Email, string Name, string? Country = null, IReadOnlyList<string>? Tags = null, string? ExternalId = null, Guid? ReferredBy = null)
+    [EmailAddress, MaxLength(EmailAddress.MaxLength)] string Email, [StringLength(200, MinimumLength = 1)] string Name,
+    [RegularExpression("[A-Za-z]{2}")] string? Country = null, [MaxLength(UserDetails.MaxTags)] IReadOnlyList<string>? Tags = null,
+    [StringLength(200, MinimumLength = 1)] string? ExternalId = null, Guid? ReferredBy = null)
 {
     public const int MaxTags = 20;
 

@@ -10,6 +10,7 @@ public sealed record UserByIdQuery(Guid Id);
 public sealed class GetUser(UnitOfWork work, Caller caller, ReadCache cache)
 {
     [Function(nameof(GetUser)), RequireScope("users:read")]
+    [Operation(Answer = typeof(UserDto))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {

@@ -1,12 +1,16 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.Users;
 
 /// <param name="Limit">Users on a page.</param>
 /// <param name="After">The last id of the page before; null for the first page.</param>
-public sealed record UserQuery(int Limit, Guid? After, string? Country, string? Tag);
+public sealed record UserQuery(
+    [Range(1, 500), DefaultValue(50)] int Limit, [FromQuery(Name = "cursor")] Guid? After, [RegularExpression("[A-Za-z]{2}")] string? Country, string? Tag);
 
 /// <summary>
 /// GET /users?limit=&amp;cursor=&amp;country=&amp;tag=: the organisation's users as a JSON array, by id, which is the order of their making.
@@ -15,6 +19,7 @@ public sealed record UserQuery(int Limit, Guid? After, string? Country, string? 
 public sealed class ListUsers(UnitOfWork work)
 {
     [Function(nameof(ListUsers)), RequireScope("users:read")]
+    [Operation(Query = typeof(UserQuery), Answer = typeof(IReadOnlyList<UserDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users")] HttpRequest http, CancellationToken cancel)
     {
         var parameters = QueryParameters.Of(http, "limit", "cursor", "country", "tag");

@@ -19,6 +19,10 @@ namespace Agency.Users;
 public sealed class ReceiveClerkWebhook(ClerkOptions clerk, Database database, UnitOfWork work, Caller caller, TimeProvider clock)
 {
     [Function(nameof(ReceiveClerkWebhook)), AllowAnonymous]
+    [Operation(Body = typeof(JsonElement), Status = 204, Problems = [404, 409], SignedAs = "svix", Example = """
+        {"type":"user.created","timestamp":1767225600000,"data":{"id":"user_example-1","updated_at":1767225600000,"first_name":"Ada",
+        "last_name":"Lovelace","primary_email_address_id":"idn_1","email_addresses":[{"id":"idn_1","email_address":"ada.example-1@example.com"}]}}
+        """)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks/clerk")] HttpRequest http, CancellationToken cancel)
     {

@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
@@ -6,7 +8,7 @@ using Microsoft.Azure.Functions.Worker;
 namespace Agency.Users;
 
 /// <param name="Depth">Steps.</param>
-public sealed record RelatedUsersQuery(Guid Id, int Depth, int Limit);
+public sealed record RelatedUsersQuery(Guid Id, [Range(1, IGraph.MaxDepth), DefaultValue(2)] int Depth, [Range(1, 100), DefaultValue(50)] int Limit);
 
 /// <summary>
 /// GET /users/{id}/related?depth=&amp;limit=: the users within so many steps (2 unless given, at most 5), nearest first. It follows a
@@ -15,6 +17,7 @@ public sealed record RelatedUsersQuery(Guid Id, int Depth, int Limit);
 public sealed class RelatedUsers(IGraph graph, UnitOfWork work)
 {
     [Function(nameof(RelatedUsers)), RequireScope("users:read")]
+    [Operation(Query = typeof(RelatedUsersQuery), Answer = typeof(IReadOnlyList<RelatedUserDto>))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users/{id:guid}/related")] HttpRequest http, Guid id, CancellationToken cancel)
     {

@@ -1,12 +1,15 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.Users;
 
 /// <param name="Text">Words, beginnings of words, with typos or without.</param>
-public sealed record SearchUsersQuery(string Text, int Limit);
+public sealed record SearchUsersQuery([FromQuery(Name = "q"), Required] string Text, [Range(1, 100), DefaultValue(20)] int Limit);
 
 /// <summary>
 /// GET /users/search?q=&amp;limit=: the users whose name, email, external id or tags hold every word of the query, best match first. It
@@ -15,6 +18,7 @@ public sealed record SearchUsersQuery(string Text, int Limit);
 public sealed class SearchUsers(ISearch search)
 {
     [Function(nameof(SearchUsers)), RequireScope("users:read")]
+    [Operation(Query = typeof(SearchUsersQuery), Answer = typeof(IReadOnlyList<FoundUserDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users/search")] HttpRequest http, CancellationToken cancel)
     {
         var parameters = QueryParameters.Of(http, "q", "limit");

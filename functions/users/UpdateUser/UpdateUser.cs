@@ -20,6 +20,7 @@ internal sealed partial class UpdateUserJson : JsonSerializerContext;
 public sealed class UpdateUser(UnitOfWork work)
 {
     [Function(nameof(UpdateUser)), RequireScope("users:write")]
+    [Operation(Body = typeof(UpdateUserCommand), Answer = typeof(UserDto), Problems = [409])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "put", Route = "users/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {
