@@ -1,0 +1,84 @@
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+
+namespace Agency.Conformance.Tests;
+
+/// <summary>One request and what must come of it.</summary>
+internal sealed record Case(Operation Operation, string Name, Func<World, Task<Sent>> Make, params int[] Expected)
+{
+    /// <summary>What else must hold of the answer; the result is what does not, or null.</summary>
+    public Func<World, Sent, Received, Task<string?>>? Also { get; init; }
+
+    /// <summary>Nothing in the database may differ afterwards.</summary>
+    public bool ChangesNothing { get; init; } = true;
+
+    /// <summary>Signed as the route asks for, whatever the body.</summary>
+    public bool IsSigned { get; init; } = true;
+
+    /// <summary>The request reaches no function, so that the document of one does not speak of its answer.</summary>
+    public bool IsUnrouted { get; init; }
+
+    public override string ToString() => $"{Operation.Name}: {Name}";
+}
+
+/// <summary>What every answer must be, whatever was asked.</summary>
+internal static partial class Promises
+{
+    /// <summary>What is wrong, or null.</summary>
+    public static string? Broken(World world, Operation operation, Received answer, bool isUnrouted = false)
+    {
+        if (answer.Status >= 500 && !operation.Statuses.Contains(answer.Status))
+            return $"the server failed with {answer.Status}";
+        if (answer.Header("X-Trace-Id") is not { } trace || !TraceId().IsMatch(trace))
+            return "there is no X-Trace-Id";
+        if (Leak().Match(answer.Text) is { Success: true, Value: var leak })
+            return $"the answer shows its insides: {leak}";
+        if (answer.Status >= 400 && !(answer.Status == 503 && operation.Statuses.Contains(503)))
+            return BrokenProblem(operation, answer, trace) ?? (isUnrouted || operation.Statuses.Contains(answer.Status) ? null : $"{answer.Status} is not in the document");
+        if (isUnrouted)
+            return null;
+        if (!operation.Statuses.Contains(answer.Status))
+            return $"{answer.Status} is not in the document";
+        var described = operation.Response(answer.Status);
+        if (described["content"] is not JsonObject content)
+            return answer.Body.Length == 0 ? null : "the document knows of no body";
+        var (media, schema) = content.First();
+        if (answer.MediaType != media)
+            return $"the body is {answer.MediaType}, not {media}";
+        if (media == "application/json" && world.Schema.Wrong(schema!["schema"]!, answer.Json) is { } wrong)
+            return $"the body is not as described: {wrong}";
+        return answer.Header("RateLimit") is null || answer.Header("RateLimit-Policy") is null ? "the rate limit is not told" : null;
+    }
+
+    private static string? BrokenProblem(Operation operation, Received answer, string trace)
+    {
+        if (answer.MediaType != "application/problem+json")
+            return $"the body is {answer.MediaType}, not a problem";
+        if (answer.Json is not JsonObject problem)
+            return "the problem is no object";
+        if ((string?)problem["type"] is not { } type || !ProblemType().IsMatch(type))
+            return $"the type is {problem["type"]}";
+        if ((int?)problem["status"] != answer.Status)
+            return $"the problem says {problem["status"]}";
+        if (string.IsNullOrWhiteSpace((string?)problem["title"]))
+            return "there is no title";
+        if ((string?)problem["traceId"] != trace)
+            return $"the problem's trace id is {problem["traceId"]}, the header's {trace}";
+        return answer.Status switch
+        {
+            401 or 403 when operation.Scope is not null && answer.Header("WWW-Authenticate") is null => "there is no WWW-Authenticate",
+            429 when answer.Header("Retry-After") is null => "there is no Retry-After",
+            _ => null,
+        };
+    }
+
+    [GeneratedRegex("^[0-9a-f]{32}$")]
+    private static partial Regex TraceId();
+
+    [GeneratedRegex("^urn:agency:problem:[a-z][a-z-]*$")]
+    private static partial Regex ProblemType();
+
+    // A stack trace, a CLR type, or the database speaking.
+    [GeneratedRegex(@"\bat [A-Z]\w+(\.\w+)+\(|\w+Exception\b|\bSystem\.\w+|\bNpgsql\b|\bAgency\.[A-Z]\w+\.|\.cs:line|SQLSTATE|\bpg_catalog\b|relation """)]
+    private static partial Regex Leak();
+}

@@ -1,0 +1,376 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Agency.Conformance.Tests;
+
+/// <summary>The cases of one operation, by the promise they are about.</summary>
+internal static class Cases
+{
+    private static readonly string[] Methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+    public static IEnumerable<Case> Valid(Operation o, World _)
+    {
+        yield return Of("valid", world => world.ValidAsync(o, fresh: true));
+        if (o.Body is not null)
+            yield return Of("valid, with the optional fields", world => world.ValidAsync(o, fresh: true, optional: true));
+        if (o.MaxItems > 0)
+            yield return Of("valid, several at once", async world => await world.ValidAsync(o, fresh: true) with
+            {
+                Body = World.Json(new JsonArray(world.ValidBody(o), world.ValidBody(o))),
+            });
+        Case Of(string name, Func<World, Task<Sent>> make) => new(o, name, make, [.. o.Successes.Where(s => s != 207), .. o.Statuses.Contains(404) ? [404] : Array.Empty<int>()])
+        {
+            ChangesNothing = false,
+            // Only where nothing could be made or found may it be missing.
+            Also = async (world, _, answer) => answer.Status == 404 && (await world.ThingAsync(o.Template)).IsReal ? "it is there, but is not found" : null,
+        };
+    }
+
+    public static IEnumerable<Case> Unauthenticated(Operation o, World world)
+    {
+        if (o.Scope is null)
+        {
+            if (o.SignedAs is { } prefix)
+            {
+                foreach (var (name, headers) in BadSignatures(prefix))
+                    yield return new(o, name, async w => await w.ValidAsync(o) with { Headers = headers }, 401) { IsSigned = false };
+                yield return new(o, "a signature of another body", async w => World.Sign(o, await w.ValidAsync(o)) with { Body = "{}"u8.ToArray() }, 401) { IsSigned = false };
+            }
+
+            yield return new(o, "open to all, whatever the token", async w => await w.ValidAsync(o) with { Authorization = "Bearer nonsense" }, [.. o.Statuses.Where(s => s < 500)])
+            {
+                ChangesNothing = false,
+            };
+            yield break;
+        }
+
+        var good = world.Bearer()["Bearer ".Length..];
+        var parts = good.Split('.');
+        (string Name, string? Authorization)[] wrong =
+        [
+            ("no token", null),
+            ("empty", ""),
+            ("scheme alone", "Bearer"),
+            ("scheme and blank", "Bearer "),
+            ("nonsense", "Bearer nonsense"),
+            ("three dots", "Bearer a.b.c"),
+            ("other scheme", $"Basic {Convert.ToBase64String(Encoding.UTF8.GetBytes("admin:admin"))}"),
+            ("no scheme", good),
+            ("signature cut", $"Bearer {parts[0]}.{parts[1]}."),
+            ("signature changed", $"Bearer {parts[0]}.{parts[1]}.{(parts[2][0] == 'A' ? 'B' : 'A')}{parts[2][1..]}"),
+            ("claims changed", $"Bearer {parts[0]}.{Encode("""{"iss":"urn:agency:local","aud":"agency","sub":"root","org_id":"acme","scope":"users:read","exp":9999999999}""")}.{parts[2]}"),
+            ("algorithm none", $"Bearer {Encode("""{"alg":"none","typ":"JWT"}""")}.{parts[1]}."),
+            ("symmetric algorithm", $"Bearer {Encode("""{"alg":"HS256","typ":"JWT"}""")}.{parts[1]}.{parts[2]}"),
+            ("two tokens", $"Bearer {good} {good}"),
+            ("very long", "Bearer " + new string('a', 12_000)),
+            ("API key that nobody has", "Bearer ak_0123456789abcdef_0123456789abcdef0123456789abcdef"),
+        ];
+        foreach (var (name, authorization) in wrong)
+            yield return new(o, name, async w => await w.ValidAsync(o) with { Authorization = authorization }, 401);
+    }
+
+    public static IEnumerable<Case> Unauthorized(Operation o, World world)
+    {
+        if (o.Scope is null)
+            yield break;
+        (string Name, string Scopes)[] wrong =
+        [
+            ("no scope", ""),
+            ("all other scopes", string.Join(' ', world.Scopes.Split(' ').Where(s => s != o.Scope))),
+            ("scope in upper case", o.Scope.ToUpperInvariant()),
+            ("part of the scope", o.Scope[..^1]),
+            ("more than the scope", o.Scope + "x"),
+            ("wildcard", "* *:*"),
+        ];
+        foreach (var (name, scopes) in wrong)
+            yield return new(o, name, async w => await w.ValidAsync(o) with { Authorization = w.Bearer(scopes) }, 403);
+    }
+
+    public static IEnumerable<Case> OtherOrganisation(Operation o, World _)
+    {
+        if (o.Scope is null)
+            yield break;
+        if (o.Path.Count == 0)
+        {
+            if (o.Method == HttpMethod.Get)
+                yield return new(o, "what another organisation has is not in the answer", async w => await w.ValidAsync(o) with { Authorization = w.Stranger }, o.Successes)
+                {
+                    Also = async (w, _, answer) =>
+                    {
+                        var thing = w.Document.Operations.FirstOrDefault(other => other.Template.StartsWith(o.Template + "/{", StringComparison.Ordinal));
+                        return thing is not null && (await w.ThingAsync(thing.Template)) is { IsReal: true, Path: var path } && answer.Text.Contains(path.Split('/')[2], StringComparison.Ordinal)
+                            ? "it shows another organisation's" : null;
+                    },
+                };
+            yield break;
+        }
+
+        yield return new(o, "another organisation's id", async w => await w.ValidAsync(o) with { Authorization = w.Stranger }, 404);
+        if (o.NeedsIfMatch)
+            yield return new(o, "another organisation's id, any version", async w => await w.ValidAsync(o) with { Authorization = w.Stranger, Headers = [("If-Match", "*")] }, 404);
+        yield return new(o, "an id that nothing has", async w => await w.ValidAsync(o) is var valid
+            ? valid with { Path = w.Unknown(o.Template) + (valid.Path.Contains('?', StringComparison.Ordinal) ? valid.Path[valid.Path.IndexOf('?', StringComparison.Ordinal)..] : "") } : valid, 404);
+    }
+
+    public static IEnumerable<Case> Routing(Operation o, World world)
+    {
+        var here = world.Document.Operations.Where(other => other.Template == o.Template).ToList();
+        if (here[0] == o)
+        {
+            var allowed = here.Select(other => other.Method.Method).ToHashSet();
+            foreach (var method in Methods.Where(m => !allowed.Contains(m)))
+                yield return new(o, $"{method} is not taken here", async w => new(new(method), (await w.ThingAsync(o.Template)).Path) { Authorization = w.Bearer() }, 405)
+                {
+                    IsUnrouted = true,
+                    Also = (_, _, answer) => Task.FromResult(Allowed(answer).SetEquals(allowed) ? null : $"Allow says {answer.Header("Allow")}"),
+                };
+            yield return new(o, "no route has this path", async w => new(HttpMethod.Get, (await w.ThingAsync(o.Template)).Path + "/no/such/part") { Authorization = w.Bearer() }, 404) { IsUnrouted = true };
+        }
+
+        foreach (var parameter in o.Path)
+        {
+            foreach (var (name, text) in Nasty.Injections.Concat(Nasty.Characters).Append(("very long", new string('x', 2000))))
+                yield return new(o, $"{parameter.Name} is {name}", async w => (await w.ValidAsync(o)) with { Path = PathWith(w, o, parameter, text) }, 404) { IsUnrouted = true };
+        }
+    }
+
+    public static IEnumerable<Case> Query(Operation o, World world)
+    {
+        yield return With("unknown parameter", "nosuchparameter=1", "nosuchparameter");
+        yield return With("unknown parameter without a value", "nosuchparameter", "nosuchparameter");
+        foreach (var (name, text) in Nasty.Injections.Take(4))
+            yield return With($"unknown parameter named {name}", Uri.EscapeDataString(text) + "=1", null);
+        foreach (var p in o.Query)
+        {
+            yield return With($"{p.Name} twice", $"{p.Name}={Good(p)}&{p.Name}={Good(p)}", p.Name);
+            yield return With($"{p.Name} with NUL", $"{p.Name}=a%00b", p.Name);
+            yield return With($"{p.Name} too long", $"{p.Name}={new string('9', 2000)}", p.Name);
+            foreach (var (why, value) in world.Schema.Invalid(p.Schema).Where(v => Matters(p, v.Why)))
+                yield return With($"{p.Name} is {why}", $"{p.Name}={Uri.EscapeDataString(value?.ToString() ?? "")}", p.Name);
+            if (p.Name == "cursor")
+            {
+                foreach (var (why, cursor) in new[] { ("not base64", "!!!"), ("base64 of nonsense", "bm9uc2Vuc2U"), ("base64 of no text", "_w"), ("SQL", "JzsgZHJvcCB0YWJsZSB1c2VyczsgLS0"), ("NUL", "AA") })
+                    yield return With($"cursor is {why}", $"cursor={cursor}", "cursor");
+                continue;
+            }
+
+            if (JsonSchema.Types(p.Schema) is ["string"])
+                foreach (var (name, text) in Nasty.Injections.Concat(Nasty.Characters))
+                    yield return new(o, $"{p.Name} is {name}", w => PathAsync(w, $"{p.Name}={Uri.EscapeDataString(text)}"), [400, .. o.Successes]);
+            else
+                foreach (var (name, text) in Nasty.Injections)
+                    yield return With($"{p.Name} is {name}", $"{p.Name}={Uri.EscapeDataString(text)}", p.Name);
+            yield return new(o, $"{p.Name} is not UTF-8", w => PathAsync(w, $"{p.Name}=%ff%fe%ed%a0%80"), [400, .. o.Successes]);
+            yield return new(o, $"{p.Name} is fine", w => PathAsync(w, $"{p.Name}={Good(p)}"), [.. o.Successes, .. o.Statuses.Where(s => s == 404)]) { ChangesNothing = o.Method == HttpMethod.Get };
+        }
+
+        string Good(Parameter p) => Uri.EscapeDataString(p.Name == "cursor" ? "" : world.Schema.Valid(p.Schema)!.ToString());
+
+        // Text is what every parameter is sent as.
+        static bool Matters(Parameter p, string why) => p.Name != "cursor" && why is not ("integer" or "boolean" or "array" or "object" or "null" or "number as text" or "empty" or "string")
+            || (why == "string" && JsonSchema.Types(p.Schema) is ["integer"] or ["boolean"]);
+
+        Case With(string name, string query, string? field) => new(o, name, w => PathAsync(w, query), 400)
+        {
+            Also = (_, _, answer) => Task.FromResult(field is null || answer.Json!["errors"]?[field] is not null ? null : $"the problem does not name {field}: {answer.Text}"),
+        };
+
+        async Task<Sent> PathAsync(World w, string query)
+        {
+            var valid = await w.ValidAsync(o);
+            var kept = valid.Path.Split('?') is [_, var required] ? required.Split('&').Where(r => r.Split('=')[0] != query.Split('=')[0]) : [];
+            return valid with { Path = $"{valid.Path.Split('?')[0]}?{string.Join('&', kept.Append(query))}" };
+        }
+    }
+
+    public static IEnumerable<Case> Preconditions(Operation o, World _)
+    {
+        if (!o.NeedsIfMatch)
+            yield break;
+        yield return With("no If-Match", null, 428);
+        yield return With("empty If-Match", "", 428);
+        foreach (var stale in new[] { "\"999999\"", "\"0\"", "\"-1\"", "\"abc\"", "\"99999999999999999999\"", "\"\"", "\" 1\"", "\"1' or '1'='1\"" })
+            yield return With($"stale {stale}", stale, 412);
+        foreach (var malformed in new[] { "1", "abc", "\"1", "1\"", "W/\"1\"", "\"1\", \"2\"", "'1'", "**", "\"1\" x" })
+            yield return With($"malformed {malformed}", malformed, 400);
+
+        Case With(string name, string? header, int status) => new(o, name, async w => await w.ValidAsync(o) with { Headers = header is null ? [] : [("If-Match", header)] }, status)
+        {
+            Also = async (w, _, answer) => status == 412 && !(await w.ThingAsync(o.Template)).IsReal ? "nothing is there whose version could be stale" : null,
+        };
+    }
+
+    public static IEnumerable<Case> ConditionalReads(Operation o, World _)
+    {
+        if (!o.TakesIfNoneMatch || o.Scope is null)
+            yield break;
+        (string Name, Func<string, string> Header, bool Matches)[] headers =
+        [
+            ("the tag", tag => tag, true), ("the tag, weak", tag => "W/" + tag, true), ("one of several", tag => $"\"a\", {tag}", true), ("any", _ => "*", true),
+            ("another tag", _ => "\"another\"", false), ("nonsense", _ => "nonsense", false),
+        ];
+        foreach (var (name, header, matches) in headers)
+            yield return new(o, $"If-None-Match with {name}", async w =>
+            {
+                var valid = await w.ValidAsync(o);
+                return valid with { Headers = [("If-None-Match", header((await w.SendAsync(valid)).Header("ETag") ?? "\"none\""))] };
+            }, matches ? [304, 404] : [200, 404])
+            {
+                Also = async (w, _, answer) =>
+                    answer.Status == 404 && (await w.ThingAsync(o.Template)).IsReal ? "it is there, but is not found"
+                    : answer.Status != 404 && answer.Header("ETag") is null ? "there is no ETag" : null,
+            };
+    }
+
+    public static IEnumerable<Case> Bodies(Operation o, World world)
+    {
+        if (o.Body is null)
+            yield break;
+        foreach (var (name, body) in Nasty.NotJson)
+            yield return new(o, $"not JSON: {name}", async w => await w.ValidAsync(o) with { Body = body, IsChunked = name == "blank" }, 400);
+        if (o.IsBodyRequired)
+            yield return new(o, "not JSON: empty", async w => await w.ValidAsync(o) with { Body = [] }, 400);
+        foreach (var media in new[] { null, "", "text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", "application", "text/json", "*/*" })
+            yield return new(o, $"media type {media ?? "missing"}", async w => await w.ValidAsync(o, fresh: false) is { Body: not null } valid ? valid with { MediaType = media } : throw new InvalidOperationException("There is no body."), 415);
+        foreach (var media in new[] { "application/json; charset=utf-8", "Application/JSON" })
+            yield return new(o, $"media type {media}", async w => await w.ValidAsync(o, fresh: true) with { MediaType = media }, [.. o.Successes, .. o.Statuses.Where(s => s == 404)]) { ChangesNothing = false };
+        foreach (var chunked in new[] { false, true })
+        {
+            yield return new(o, "one byte too large" + (chunked ? ", without a length" : ""), async w => await w.ValidAsync(o) is var valid ? valid with { Body = Padded(valid.Body!, o.MaxBytes + 1), IsChunked = chunked } : valid, 413);
+            yield return new(o, "as large as may be" + (chunked ? ", without a length" : ""), async w => await w.ValidAsync(o, fresh: true) is var valid ? valid with { Body = Padded(valid.Body!, o.MaxBytes), IsChunked = chunked } : valid, [.. o.Successes, .. o.Statuses.Where(s => s == 404)])
+            {
+                ChangesNothing = false,
+            };
+        }
+
+        // Any JSON is taken where nothing is said of it.
+        if (JsonSchema.Types(o.Body).Length == 0)
+            yield break;
+        foreach (var (name, json) in new[] { ("null", "null"), ("a string", "\"text\""), ("a number", "12"), ("true", "true"), ("an empty array", "[]"), ("an array in an array", "[[]]") })
+            yield return new(o, $"the body is {name}", async w => await w.ValidAsync(o) with { Body = Encoding.UTF8.GetBytes(json) }, o.IsPartial && json == "[[]]" ? 207 : 400);
+        if (o.MaxItems > 0)
+            yield return new(o, "too many items", async w => await w.ValidAsync(o) with { Body = World.Json(new JsonArray([.. Enumerable.Range(0, o.MaxItems + 1).Select(_ => w.ValidBody(o))])) }, 400);
+        yield return Changed("a field more", "noSuchField", body => body.Add("noSuchField", 1));
+        yield return Changed("a prototype", "__proto__", body => body.Add("__proto__", new JsonObject()));
+        yield return new(o, "a field twice", async w =>
+        {
+            var body = (JsonObject)w.ValidBody(o);
+            var (name, value) = body.First();
+            return await w.ValidAsync(o) with { Body = Encoding.UTF8.GetBytes($"{{\"{name}\":{value?.ToJsonString() ?? "null"},{body.ToJsonString()[1..]}") };
+        }, o.IsPartial ? 207 : 400);
+        foreach (var name in JsonSchema.Required(o.Body))
+            yield return Changed($"without {name}", name, body => body.Remove(name));
+        foreach (var (name, schema) in (JsonObject)o.Body["properties"]!)
+        {
+            foreach (var (why, value) in world.Schema.Invalid(schema!))
+                yield return Changed($"{name} is {why}", name, body => body[name] = value?.DeepClone());
+            var resolved = ApiDocument.Resolve(world.Document.Root, schema!);
+            if (JsonSchema.Types(resolved).Contains("object") && resolved["properties"] is JsonObject inner)
+                foreach (var (field, fieldSchema) in inner)
+                    foreach (var (why, value) in world.Schema.Invalid(fieldSchema!).Take(4))
+                        yield return Changed($"{name}.{field} is {why}", name, body =>
+                        {
+                            body[name] = world.Schema.Valid(schema!, optional: true);
+                            body[name]![field] = value?.DeepClone();
+                        });
+            if (!JsonSchema.Types(resolved).Contains("string"))
+                continue;
+            foreach (var (why, literal) in Nasty.Refused)
+                yield return Raw($"{name} is {why}", name, literal, o.IsPartial ? [207] : [400]);
+            foreach (var (why, text) in Nasty.Injections.Concat(Nasty.Characters))
+                yield return Kept($"{name} is {why}", name, text);
+        }
+
+        Case Changed(string name, string field, Action<JsonObject> change) => new(o, name, async w =>
+        {
+            var body = (JsonObject)w.ValidBody(o);
+            body.Remove(field);
+            change(body);
+            return await w.ValidAsync(o) with { Body = World.Json(body) };
+        }, o.IsPartial ? 207 : 400)
+        {
+            Also = (_, _, answer) => Task.FromResult(
+                answer.Status == 207 ? ((int?)answer.Json!["rejected"] is > 0 ? null : "no item is rejected")
+                : answer.Json!["errors"] is JsonObject { Count: > 0 } ? null : $"the problem names no field: {answer.Text}"),
+        };
+
+        Case Raw(string name, string field, string literal, int[] expected) => new(o, name, async w =>
+        {
+            var body = (JsonObject)w.ValidBody(o);
+            body.Remove(field);
+            var rest = body.ToJsonString()[1..];
+            return await w.ValidAsync(o) with { Body = Encoding.UTF8.GetBytes($"{{\"{field}\":{literal}{(rest == "}" ? "" : ",")}{rest}") };
+        }, expected);
+
+        Case Kept(string name, string field, string text) => Raw(name, field, JsonSerializer.Serialize(text), [.. o.Statuses.Where(s => s is 200 or 201 or 202 or 204 or 207 or 400 or 404 or 409)]) with
+        {
+            ChangesNothing = false,
+            Also = (_, _, answer) => Task.FromResult(
+                answer.Status is 200 or 201 && answer.Json is JsonObject fields && fields[field] is JsonValue kept && kept.TryGetValue<string>(out var now) && !string.Equals(now, text.Trim(), StringComparison.OrdinalIgnoreCase)
+                    ? $"it was kept as {now}" : null),
+        };
+    }
+
+    public static IEnumerable<Case> Idempotency(Operation o, World _)
+    {
+        if (!o.TakesIdempotencyKey)
+            yield break;
+        foreach (var (name, key) in new[] { ("empty", ""), ("256 characters", new string('k', 256)), ("not ASCII", "cl\u00e9"), ("a tab", "a\tb") })
+            yield return new(o, $"the key is {name}", async w => await w.ValidAsync(o) is var valid ? valid with { Headers = [.. valid.Headers, ("Idempotency-Key", key)] } : valid, 400);
+        yield return new(o, "repeated with its key", async w => await FirstAsync(w), [.. o.Successes, .. o.Statuses.Where(s => s == 404)])
+        {
+            Also = async (w, sent, answer) => answer.Status == 404 ? null
+                : answer.Header("Idempotency-Replayed") != "true" ? "it was not replayed"
+                : (await w.SendAsync(sent)) is var third && third.Text != answer.Text ? $"the answers differ: {third.Text}" : null,
+            ChangesNothing = false,
+        };
+        if (o.Body is not null)
+            yield return new(o, "another body with the key", async w =>
+            {
+                var first = await FirstAsync(w);
+                return first with { Body = Padded(first.Body!, first.Body!.Length + 1) };
+            }, 422)
+            { ChangesNothing = false };
+        if (o.Path.Count > 0)
+            yield return new(o, "another path with the key", async w =>
+                await FirstAsync(w) with { Path = (await w.ThingAsync(o.Template, fresh: true)).Path }, 422)
+            { ChangesNothing = false };
+        yield return new(o, "another caller with the key", async w => await FirstAsync(w) with { Authorization = w.Bearer(subject: "somebody-else") }, [.. o.Successes, .. o.Statuses.Where(s => s is 404 or 409)])
+        {
+            Also = (_, _, answer) => Task.FromResult(answer.Header("Idempotency-Replayed") is null ? null : "it got another caller's answer"),
+            ChangesNothing = false,
+        };
+
+        // The same request, sent once already.
+        async Task<Sent> FirstAsync(World w)
+        {
+            var valid = await w.ValidAsync(o, fresh: true);
+            var first = valid with { Headers = [.. valid.Headers, ("Idempotency-Key", Guid.NewGuid().ToString())] };
+            var answer = await w.SendAsync(first);
+            return o.Statuses.Contains(answer.Status) && answer.Status < 500 ? first : throw new InvalidOperationException($"The first request failed: {answer.Status} {answer.Text}");
+        }
+    }
+
+    private static IEnumerable<(string Name, (string, string)[] Headers)> BadSignatures(string prefix)
+    {
+        var now = Agency.Platform.WebhookSignature.Timestamp(DateTimeOffset.UtcNow);
+        yield return ("no signature", []);
+        yield return ("signature only", [($"{prefix}-signature", "v1,AAAA")]);
+        yield return ("a signature that fits nothing", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", now), ($"{prefix}-signature", "v1," + Convert.ToBase64String(new byte[32]))]);
+        yield return ("a signature that is not base64", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", now), ($"{prefix}-signature", "v1,!!!")]);
+        yield return ("an empty signature", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", now), ($"{prefix}-signature", "v1,")]);
+        yield return ("a signature of no version", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", now), ($"{prefix}-signature", "AAAA")]);
+        yield return ("a timestamp of text", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", "now"), ($"{prefix}-signature", "v1,AAAA")]);
+        yield return ("a timestamp of long ago", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", "1"), ($"{prefix}-signature", "v1,AAAA")]);
+    }
+
+    private static byte[] Padded(byte[] body, int length) => [.. body, .. Enumerable.Repeat((byte)' ', length - body.Length)];
+
+    private static string PathWith(World world, Operation o, Parameter parameter, string text) => o.Path.Aggregate(o.Template, (path, p) =>
+        path.Replace($"{{{p.Name}}}", p == parameter ? Uri.EscapeDataString(text) : World.UnknownId(p), StringComparison.Ordinal));
+
+    private static HashSet<string> Allowed(Received answer) => [.. (answer.Header("Allow") ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)];
+
+    private static string Encode(string json) => Microsoft.IdentityModel.Tokens.Base64UrlEncoder.Encode(json);
+}

@@ -1,0 +1,333 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Globalization;
+using System.Reflection;
+using System.Text;
+using System.Text.Json.Nodes;
+using Agency.Platform;
+using Agency.Testing;
+using Npgsql;
+using Xunit.Abstractions;
+using Xunit.Sdk;
+
+namespace Agency.Conformance.Tests;
+
+/// <summary>A request, ready to be sent.</summary>
+internal sealed record Sent(HttpMethod Method, string Path)
+{
+    /// <summary>The Authorization header; null for none.</summary>
+    public string? Authorization { get; init; }
+
+    public byte[]? Body { get; init; }
+
+    public string? MediaType { get; init; }
+
+    /// <summary>Without a Content-Length.</summary>
+    public bool IsChunked { get; init; }
+
+    public IReadOnlyList<(string Name, string Value)> Headers { get; init; } = [];
+
+    /// <summary>As a command line that does the same.</summary>
+    public override string ToString()
+    {
+        var text = new StringBuilder($"curl -i -X {Method} '$URL{Path.Replace("'", "'\\''", StringComparison.Ordinal)}'");
+        foreach (var (name, value) in Headers)
+            text.Append(CultureInfo.InvariantCulture, $" -H '{name}: {value}'");
+        if (Authorization is not null)
+            text.Append(CultureInfo.InvariantCulture, $" -H 'Authorization: {(Authorization.Length > 60 ? Authorization[..12] + "..." : Authorization)}'");
+        if (Body is null)
+            return text.ToString();
+        text.Append(CultureInfo.InvariantCulture, $" -H 'Content-Type: {MediaType}'");
+        return Body.Length > 4000
+            ? text.Append(CultureInfo.InvariantCulture, $" --data-binary <{Body.Length} bytes that begin with {Encoding.UTF8.GetString(Body, 0, 60)}>").ToString()
+            : $"printf '%b' '{Escaped(Body)}' | {text.Append(" --data-binary @-")}";
+    }
+
+    private static string Escaped(byte[] body) =>
+        string.Concat(body.Select(b => b is >= 0x20 and < 0x7f and not (byte)'\'' and not (byte)'\\' and not (byte)'%' ? $"{(char)b}" : $"\\x{b:x2}"));
+}
+
+/// <summary>What came back.</summary>
+internal sealed record Received(int Status, IReadOnlyDictionary<string, string> Headers, string? MediaType, byte[] Body)
+{
+    public string Text => Encoding.UTF8.GetString(Body);
+
+    public JsonNode? Json => Body.Length == 0 ? null : JsonNode.Parse(Body);
+
+    public string? Header(string name) => Headers.GetValueOrDefault(name);
+}
+
+/// <summary>Every function app in this process, its document, and things to ask about: one organisation that has some, another that has none.</summary>
+/// <param name="sink">What is told here is shown whatever the outcome of the tests.</param>
+public sealed class World(IMessageSink sink) : IAsyncLifetime
+{
+    internal const string Home = "acme";
+    private const string Other = "rival";
+
+    // What changes by itself: positions of readers, and what is kept of requests that changed nothing else.
+    private static readonly string[] Ephemeral = ["platform.log_head", "platform.inbox", "embedded.consumer_offsets", "platform.idempotency", "platform.webhook_deliveries"];
+
+    private readonly ConcurrentDictionary<string, Task<Thing>> _things = new();
+    private HttpClient _client = null!;
+    private NpgsqlDataSource _admin = null!;
+
+    public static IReadOnlyList<Assembly> Apps { get; } =
+    [
+        .. typeof(World).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(list => list.Key == "FunctionApps").Value!
+            .Split(';').Select(Assembly.Load),
+    ];
+
+    internal TestHost Host { get; private set; } = null!;
+
+    internal ApiDocument Document { get; private set; } = null!;
+
+    internal JsonSchema Schema { get; private set; } = null!;
+
+    /// <summary>Every scope that a route asks for.</summary>
+    internal string Scopes => string.Join(' ', Document.Operations.Select(o => o.Scope).Where(s => s is not null).Distinct());
+
+    public async Task InitializeAsync()
+    {
+        Host = await TestHost.StartAsync(Apps, settings: Settings.ForTests);
+        _client = NewClient(Host.Address);
+        _admin = NpgsqlDataSource.Create(Host.Database.Settings.Admin);
+        using var answer = await _client.GetAsync("/openapi.json");
+        Document = new((JsonObject)JsonNode.Parse(await answer.Content.ReadAsStringAsync())!);
+        Schema = new(Document.Root);
+    }
+
+    public async Task DisposeAsync()
+    {
+        _client.Dispose();
+        await _admin.DisposeAsync();
+        await Host.DisposeAsync();
+    }
+
+    internal void Say(string message) => sink.OnMessage(new DiagnosticMessage(message));
+
+    internal string Bearer(string? scopes = null, string organisation = Home, string subject = "tester") =>
+        "Bearer " + Tokens.GetOrAdd((scopes ?? Scopes, organisation, subject), key => Host.Token(key.Item1, key.Item2, key.Item3));
+
+    internal string Stranger => Bearer(organisation: Other);
+
+    private ConcurrentDictionary<(string, string, string), string> Tokens { get; } = new();
+
+    internal static HttpClient NewClient(Uri address) => new(new SocketsHttpHandler
+    {
+        AllowAutoRedirect = false,
+        UseCookies = false,
+        RequestHeaderEncodingSelector = (_, _) => Encoding.UTF8,
+    })
+    {
+        BaseAddress = address,
+        // Longer is a hang.
+        Timeout = TimeSpan.FromSeconds(10),
+    };
+
+    internal Task<Received> SendAsync(Sent sent) => SendAsync(_client, sent);
+
+    internal static async Task<Received> SendAsync(HttpClient client, Sent sent)
+    {
+        using var request = new HttpRequestMessage(sent.Method, sent.Path);
+        if (sent.Authorization is not null)
+            request.Headers.TryAddWithoutValidation("Authorization", sent.Authorization);
+        if (sent.Body is not null)
+        {
+            request.Content = new ByteArrayContent(sent.Body);
+            if (sent.MediaType is not null)
+                request.Content.Headers.TryAddWithoutValidation("Content-Type", sent.MediaType);
+            if (sent.IsChunked)
+                request.Headers.TransferEncodingChunked = true;
+        }
+
+        foreach (var (name, value) in sent.Headers)
+            request.Headers.TryAddWithoutValidation(name, value);
+        using var answer = await client.SendAsync(request);
+        var headers = answer.Headers.Concat(answer.Content.Headers).ToDictionary(h => h.Key, h => string.Join(", ", h.Value), StringComparer.OrdinalIgnoreCase);
+        return new((int)answer.StatusCode, headers, answer.Content.Headers.ContentType?.MediaType, await answer.Content.ReadAsByteArrayAsync());
+    }
+
+    /// <summary>A request that should succeed: on a thing that is there, with a body that fits and the entity tag where one is needed.</summary>
+    /// <param name="operation">What to ask.</param>
+    /// <param name="fresh">On a thing that no other request uses.</param>
+    /// <param name="optional">With the body's optional fields.</param>
+    internal async Task<Sent> ValidAsync(Operation operation, bool fresh = false, bool optional = false)
+    {
+        var thing = await ThingAsync(operation.Template, fresh);
+        var query = string.Join('&', operation.Query.Where(q => q.IsRequired).Select(q => $"{q.Name}={Uri.EscapeDataString((string)Schema.Valid(q.Schema)!)}"));
+        var body = operation.Body is null ? null : ValidBody(operation, optional);
+        return new(operation.Method, thing.Path + (query.Length > 0 ? "?" + query : ""))
+        {
+            Authorization = operation.Scope is null ? null : Bearer(),
+            Body = body is null ? null : Json(body),
+            MediaType = body is null ? null : "application/json",
+            Headers = operation.NeedsIfMatch ? [("If-Match", await TagAsync(operation.Template, thing.Path) ?? "*")] : [],
+        };
+    }
+
+    /// <summary>The request with its signature, where the route asks for one and it has none.</summary>
+    internal static Sent Sign(Operation operation, Sent sent)
+    {
+        if (operation.SignedAs is not { } prefix)
+            return sent;
+        var id = Guid.NewGuid().ToString();
+        var now = DateTimeOffset.UtcNow;
+        return sent with
+        {
+            Headers =
+            [
+                .. sent.Headers, ($"{prefix}-id", id), ($"{prefix}-timestamp", WebhookSignature.Timestamp(now)),
+                ($"{prefix}-signature", new WebhookSignature(Settings.WebhookSecret).Sign(id, now, sent.Body)),
+            ],
+        };
+    }
+
+    /// <summary>The document's example where it gives one, each time with other words where it says <c>example-1</c>; else what the schema tells.</summary>
+    internal JsonNode ValidBody(Operation operation, bool optional = false) => operation.Example is { } example
+        ? JsonNode.Parse(example.ToJsonString().Replace("https://hooks.example.com", Settings.Nowhere, StringComparison.Ordinal).Replace("example-1", "example-" + Guid.NewGuid().ToString("N"), StringComparison.Ordinal))!
+        : Schema.Valid(operation.Body!, optional)!;
+
+    internal static byte[] Json(JsonNode? body) => Encoding.UTF8.GetBytes(body?.ToJsonString() ?? "null");
+
+    /// <summary>A concrete path of this template.</summary>
+    internal Task<Thing> ThingAsync(string template, bool fresh = false) =>
+        !template.Contains('{', StringComparison.Ordinal) ? Task.FromResult(new Thing(template, true))
+        : fresh ? MakeAsync(template)
+        : _things.GetOrAdd(template, MakeAsync);
+
+    /// <summary>A path of this template with ids that nothing has.</summary>
+    internal string Unknown(string template) => Operation(template).Path.Aggregate(template, (path, parameter) =>
+        path.Replace($"{{{parameter.Name}}}", UnknownId(parameter), StringComparison.Ordinal));
+
+    internal static string UnknownId(Parameter parameter) => (string?)parameter.Schema["format"] == "uuid" ? Guid.NewGuid().ToString()
+        : JsonSchema.Types(parameter.Schema).Contains("integer") ? Random.Shared.NextInt64(1L << 40, 1L << 50).ToString(CultureInfo.InvariantCulture)
+        : $"none-{Guid.NewGuid():N}";
+
+    /// <summary>
+    /// The tables' contents, as a number for each. Two that are alike mean that nothing was changed in between; it waits until what is
+    /// under way in the background has ended.
+    /// </summary>
+    internal async Task<IReadOnlyDictionary<string, long>> FingerprintAsync()
+    {
+        var clock = Stopwatch.StartNew();
+        var before = await TakeAsync();
+        while (true)
+        {
+            await Task.Delay(30);
+            var after = await TakeAsync();
+            if (!await IsBusyAsync() && before.All(t => after[t.Key] == t.Value))
+                return after;
+            if (clock.Elapsed > TimeSpan.FromSeconds(60))
+                throw new TimeoutException("The background work does not come to rest.");
+            before = after;
+        }
+    }
+
+    private async Task<bool> IsBusyAsync()
+    {
+        await using var command = _admin.CreateCommand("""
+            select exists (select from platform.events where position is null)
+                or exists (
+                    select from (select topic, max(position) as last from platform.events group by topic) as written
+                    join embedded.consumer_offsets read on read.topic = written.topic and read.position < written.last)
+                or exists (select from embedded.sagas where due_at <= now() or lease_until is not null)
+            """);
+        return (bool)(await command.ExecuteScalarAsync())!;
+    }
+
+    private async Task<Dictionary<string, long>> TakeAsync()
+    {
+        _tables ??= await QueryAsync("""
+            select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1
+            """);
+        var sql = string.Join(" union all ", _tables.Except(Ephemeral).Select(t =>
+            $"select '{t}', coalesce(sum(hashtextextended(t::text, 0)), 0)::numeric % 9007199254740881 + count(*) from {t} t"));
+        await using var command = _admin.CreateCommand(sql);
+        await using var reader = await command.ExecuteReaderAsync();
+        var found = new Dictionary<string, long>();
+        while (await reader.ReadAsync())
+            found[reader.GetString(0)] = (long)reader.GetDecimal(1);
+        return found;
+    }
+
+    private List<string>? _tables;
+
+    private async Task<List<string>> QueryAsync(string sql)
+    {
+        await using var command = _admin.CreateCommand(sql);
+        await using var reader = await command.ExecuteReaderAsync();
+        var found = new List<string>();
+        while (await reader.ReadAsync())
+            found.Add(reader.GetString(0));
+        return found;
+    }
+
+    private Operation Operation(string template) => Document.Operations.First(o => o.Template == template);
+
+    /// <summary>Fills a template's parameters from left to right, each with a thing made or found in the collection before it.</summary>
+    private async Task<Thing> MakeAsync(string template)
+    {
+        var at = "";
+        var pattern = "";
+        var isReal = true;
+        foreach (var segment in template.Split('/', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (!segment.StartsWith('{'))
+            {
+                (at, pattern) = ($"{at}/{segment}", $"{pattern}/{segment}");
+                continue;
+            }
+
+            var id = isReal ? await MakeOneAsync(pattern, at) : null;
+            pattern = $"{pattern}/{segment}";
+            isReal = id is not null;
+            at = $"{at}/{id ?? UnknownId(Operation(template).Path.First(p => $"{{{p.Name}}}" == segment))}";
+        }
+
+        return new(at, isReal);
+    }
+
+    /// <summary>The entity tag that a thing has now; null when it cannot be read.</summary>
+    private async Task<string?> TagAsync(string template, string path) => Document.Operations.Any(o => o.Method == HttpMethod.Get && o.Template == template)
+        ? (await SendAsync(new(HttpMethod.Get, path) { Authorization = Bearer() })).Header("ETag")
+        : null;
+
+    private async Task<string?> MakeOneAsync(string pattern, string path)
+    {
+        if (Arrangements.Known.TryGetValue(pattern, out var arrange))
+            return await arrange(this, path);
+        var post = Document.Operations.FirstOrDefault(o => o.Method == HttpMethod.Post && o.Template == pattern);
+        if (post is not null)
+        {
+            var answer = await SendAsync(new(HttpMethod.Post, path)
+            {
+                Authorization = Bearer(),
+                Body = post.Body is null ? null : Json(ValidBody(post)),
+                MediaType = "application/json",
+            });
+            // There may be as many as there can be.
+            if (answer.Status == 409)
+                return await FirstAsync(pattern, path);
+            if (answer.Status is not (200 or 201 or 202))
+                throw new InvalidOperationException($"POST {path} does not make one: {answer.Status} {answer.Text}. If its schema cannot say what it takes, its operation needs an Example.");
+            return answer.Header("Location") is { } location ? location.Split('/')[^1] : answer.Json?["id"]?.ToString();
+        }
+
+        return await FirstAsync(pattern, path);
+    }
+
+    private async Task<string?> FirstAsync(string pattern, string path) => Document.Operations.Any(o => o.Method == HttpMethod.Get && o.Template == pattern)
+        && (await SendAsync(new(HttpMethod.Get, path) { Authorization = Bearer() })).Json is JsonArray { Count: > 0 } list
+            ? list[0]?["id"]?.ToString()
+            : null;
+}
+
+/// <summary>A path, and whether anything is there.</summary>
+internal sealed record Thing(string Path, bool IsReal);
+
+/// <summary>One world for all tests, one after the other: each looks at what the database holds.</summary>
+[CollectionDefinition(Name)]
+public sealed class InOneWorld : ICollectionFixture<World>
+{
+    public const string Name = "world";
+}
