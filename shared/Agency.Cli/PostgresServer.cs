@@ -326,7 +326,7 @@ public sealed partial class PostgresServer
     /// <summary>Null when the server answers this user, also when the database does not exist yet; else why not.</summary>
     private static async Task<NpgsqlException?> TryConnectAsync(string connectionString, CancellationToken cancel)
     {
-        var settings = new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false, Timeout = 5 };
+        var settings = new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false };
         for (var end = DateTime.UtcNow.AddMinutes(2); ;)
         {
             try
