@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Text;
+using Agency.Testing;
 
 namespace Agency.Analytics.Tests;
 
@@ -26,31 +26,18 @@ public sealed class OnlineRetailTests
     public Task Answers_equal_sums_over_an_untidy_file() => CheckAsync(Untidy);
 
     [RealFileFact]
-    public async Task Answers_equal_sums_over_the_real_file() => await CheckAsync(await File.ReadAllTextAsync(RealFileFactAttribute.Path!));
+    public async Task Answers_equal_sums_over_the_real_file() => await CheckAsync(await File.ReadAllTextAsync(OnlineRetailFile.RealFile!));
 
     private static async Task CheckAsync(string csv)
     {
-        var lines = Parse(csv).Skip(1).Where(fields => fields.Count == 8).Select((fields, i) => new Row(i, fields)).ToList();
+        var lines = OnlineRetailFile.Parse(csv);
         await using var host = await AnalyticsHost.StartAsync();
         using var client = host.Client();
         await client.TrackAsync(lines.Select(l => AnalyticsHost.Line(
             $"line {l.Index}", l.Invoice, l.Product, l.Quantity, l.Price, l.Time.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture), l.Customer,
             l.Country == "United Kingdom" ? "GB" : null, l.Cancelled, anonymous: l.Customer is null ? l.Invoice : null)));
         await host.RolledUpAsync();
-
-        var revenue = await client.AskAsync("/analytics/revenue?interval=day&by=product&limit=10");
-        var totals = revenue.GetProperty("totals");
-        Assert.Equal(lines.Count, totals.GetProperty("lines").GetInt64());
-        Assert.Equal(lines.Count(l => l.Cancelled), totals.GetProperty("cancelledLines").GetInt64());
-        Assert.Equal(lines.Where(l => !l.Cancelled).Select(l => l.Invoice).Distinct().Count(), totals.GetProperty("orders").GetInt64());
-        Assert.Equal(lines.Sum(l => (long)l.Quantity), totals.GetProperty("units").GetInt64());
-        Assert.Equal(
-            lines.GroupBy(l => l.Time.Date).OrderBy(d => d.Key).Select(d => (d.Key, d.Sum(l => decimal.Max(l.Amount, 0)), d.Sum(l => decimal.Max(-l.Amount, 0)), d.Sum(l => l.Amount))),
-            revenue.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("lines").GetInt64() > 0).Select(p =>
-                (p.GetProperty("start").GetDateTimeOffset().UtcDateTime, p.GetProperty("gross").GetDecimal(), p.GetProperty("refunds").GetDecimal(), p.GetProperty("net").GetDecimal())));
-        Assert.Equal(
-            lines.GroupBy(l => l.Product).Select(p => (p.Key, p.Sum(l => decimal.Max(l.Amount, 0)))).OrderByDescending(p => p.Item2).ThenBy(p => p.Key, StringComparer.Ordinal).Take(10),
-            revenue.GetProperty("breakdown").EnumerateArray().Select(p => (p.GetProperty("key").GetString()!, p.GetProperty("gross").GetDecimal())));
+        Assert.Equal(RetailSums.Of(lines).ToString(), RetailSums.Of(await client.AskAsync(RetailSums.Query)).ToString());
 
         var users = await client.AskAsync("/analytics/users?interval=month");
         var known = lines.Where(l => l.Customer is not null).ToList();
@@ -64,67 +51,11 @@ public sealed class OnlineRetailTests
             users.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("active").GetInt64() > 0)
                 .Select(p => (p.GetProperty("start").GetString()![..7], p.GetProperty("active").GetInt64())));
     }
-
-    /// <summary>The fields of each line, without the spaces around them.</summary>
-    private static IEnumerable<List<string>> Parse(string csv)
-    {
-        foreach (var line in csv.Split('\n'))
-        {
-            var (fields, field, quoted) = (new List<string>(), new StringBuilder(), false);
-            for (var i = 0; i < line.Length; i++)
-            {
-                if (line[i] == '"' && quoted && i + 1 < line.Length && line[i + 1] == '"')
-                    field.Append(line[i++]);
-                else if (line[i] == '"')
-                    quoted = !quoted;
-                else if (line[i] == ',' && !quoted)
-                    (fields, field) = ([.. fields, field.ToString().Trim()], new());
-                else
-                    field.Append(line[i]);
-            }
-
-            yield return [.. fields, field.ToString().Trim()];
-        }
-    }
-
-    private sealed record Row(int Index, List<string> Fields)
-    {
-        public string Invoice => Fields[0];
-
-        public string Product => Fields[1];
-
-        public int Quantity => int.Parse(Fields[3], CultureInfo.InvariantCulture);
-
-        public DateTime Time => DateTime.Parse(Fields[4], CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal);
-
-        public decimal Price => decimal.Parse(Fields[5], CultureInfo.InvariantCulture);
-
-        public string? Customer => Fields[6] is "" or "0" or "0.0" ? null : Fields[6].Replace(".0", "", StringComparison.Ordinal);
-
-        public string Country => Fields[7];
-
-        public bool Cancelled => Invoice.StartsWith('C');
-
-        public decimal Amount => Quantity * Price;
-    }
 }
 
-/// <summary>A test of the real file: in the folder that AGENCY_DATA names, or beside the repository; else the test is skipped.</summary>
+/// <summary>A test of the real file, skipped where there is none.</summary>
 [AttributeUsage(AttributeTargets.Method)]
 internal sealed class RealFileFactAttribute : FactAttribute
 {
-    public RealFileFactAttribute() => Skip = Path is null
-        ? "The file online-retail.csv is neither in the folder AGENCY_DATA nor in ../shared/data beside the repository."
-        : null!;
-
-    public static string? Path { get; } = Find();
-
-    private static string? Find()
-    {
-        var root = new DirectoryInfo(AppContext.BaseDirectory);
-        while (root is not null && !File.Exists(System.IO.Path.Combine(root.FullName, "global.json")))
-            root = root.Parent;
-        string?[] folders = [Environment.GetEnvironmentVariable("AGENCY_DATA"), root is null ? null : System.IO.Path.Combine(root.FullName, "../shared/data")];
-        return folders.Where(f => !string.IsNullOrEmpty(f)).Select(f => System.IO.Path.Combine(f!, "online-retail.csv")).FirstOrDefault(File.Exists);
-    }
+    public RealFileFactAttribute() => Skip = OnlineRetailFile.Missing!;
 }
