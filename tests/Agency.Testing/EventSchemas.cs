@@ -59,7 +59,7 @@ public static class EventSchemas
     private static JsonNode SchemaOf(JsonTypeInfo json)
     {
         // As strict as what is read: a reference that is not nullable is never null on the wire.
-        var options = new JsonSerializerOptions(json.Options) 
+        var options = new JsonSerializerOptions(json.Options)
         {
             RespectNullableAnnotations = true,
             RespectRequiredConstructorParameters = true,
