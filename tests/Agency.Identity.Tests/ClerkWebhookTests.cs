@@ -6,6 +6,7 @@ using Agency.Platform;
 using Agency.Testing;
 using Agency.Users;
 using Microsoft.Extensions.DependencyInjection;
+using Npgsql;
 
 namespace Agency.Identity.Tests;
 
@@ -158,11 +159,48 @@ public sealed class ClerkWebhookTests : IAsyncLifetime
     [Fact]
     public async Task What_was_learned_before_a_crash_is_done_when_the_message_comes_again()
     {
-        var details = new UserDetails("ada@example.com", "Ada", ExternalId: "user_1");
-        await ClerkUser.LearnAsync(_host.Services.GetRequiredService<Database>(), new("user_1", 1000, details, false, null), CancellationToken.None);
+        await LearnAsync(1000, "ada@example.com");
         Assert.Empty(await UsersAsync("acme"));
         await TellAsync(User("created", "user_1", 1000, "ada@example.com", "Ada"));
         Assert.Single(await UsersAsync("acme"));
+    }
+
+    [Fact]
+    public async Task An_organisation_never_goes_back_to_an_older_revision()
+    {
+        var first = await LearnAsync(1000, "first@example.com");
+        var second = await LearnAsync(2000, "second@example.com");
+        Assert.True(await FollowAsync(second, "msg_2"));
+        Assert.False(await FollowAsync(first, "msg_1"));
+        Assert.Equal("second@example.com", Assert.Single(await UsersAsync("acme")).GetProperty("email").GetString());
+    }
+
+    [Fact]
+    public async Task A_message_has_its_effect_once()
+    {
+        Assert.True(await FollowAsync(await LearnAsync(1000, "first@example.com"), "msg_1"));
+        Assert.False(await FollowAsync(await LearnAsync(2000, "second@example.com"), "msg_1"));
+        Assert.Equal("first@example.com", Assert.Single(await UsersAsync("acme")).GetProperty("email").GetString());
+    }
+
+    [Fact]
+    public async Task Of_two_messages_at_once_the_later_one_knows_what_the_other_told()
+    {
+        await LearnAsync(1000, "first@example.com");
+        await using var source = NpgsqlDataSource.Create(_database.Settings.Admin);
+        await using var connection = await source.OpenConnectionAsync();
+        await using var transaction = await connection.BeginTransactionAsync();
+        // Locked and not yet changed: who does not take turns has read the old state by now and will write over the new one.
+        await using var take = new NpgsqlCommand("select from users.clerk_users where id = 'user_1' for update", connection);
+        await take.ExecuteNonQueryAsync();
+        var older = Task.Run(() => LearnAsync(2000, "second@example.com"));
+        await Task.Delay(500);
+        Assert.False(older.IsCompleted);
+        await using var newer = new NpgsqlCommand(
+            "update users.clerk_users set revision = revision + 1, details_at = 3000, email = 'third@example.com' where id = 'user_1'", connection);
+        await newer.ExecuteNonQueryAsync();
+        await transaction.CommitAsync();
+        Assert.Equal("third@example.com", (await older).Details?.Email);
     }
 
     [Theory]
@@ -278,6 +316,17 @@ public sealed class ClerkWebhookTests : IAsyncLifetime
         _host = await TestHost.StartAsync(
             [typeof(ReceiveClerkWebhook).Assembly, typeof(CreateUser).Assembly, typeof(UpdateUser).Assembly, typeof(DeleteUser).Assembly, typeof(ListUsers).Assembly],
             _database, settings: settings);
+    }
+
+    private Task<ClerkUser> LearnAsync(long at, string email) => ClerkUser.LearnAsync(
+        _host.Services.GetRequiredService<Database>(), new("user_1", at, new UserDetails(email, "Ada", ExternalId: "user_1"), false, null), CancellationToken.None);
+
+    private async Task<bool> FollowAsync(ClerkUser user, string messageId)
+    {
+        await using var scope = _host.Services.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "clerk");
+        var work = scope.ServiceProvider.GetRequiredService<UnitOfWork>();
+        return await work.TransactAsync(() => user.FollowAsync(work, true, messageId, CancellationToken.None), CancellationToken.None);
     }
 
     private async Task TellAsync(string json, string? id = null) => Assert.Equal(HttpStatusCode.NoContent, (await SendAsync(json, id)).StatusCode);
