@@ -85,18 +85,8 @@ internal static class Commands
         var organisation = new Option<string>("--org") { Description = "The organisation it speaks for.", DefaultValueFactory = _ => "demo" };
         var subject = new Option<string>("--subject") { Description = "Whom it names.", DefaultValueFactory = _ => "local-admin" };
         var scopes = new Option<string?>("--scopes") { Description = "What it allows, separated by spaces or commas. All there are when left out." };
-        var lifetime = new Option<TimeSpan>("--lifetime")
-        {
-            Description = "How long it is valid, such as 30m, 8h or 7d.",
-            DefaultValueFactory = _ => TimeSpan.FromHours(8),
-            CustomParser = result =>
-            {
-                if (Durations.TryParse(result.Tokens[0].Value, out var time))
-                    return time;
-                result.AddError($"'{result.Tokens[0].Value}' is not a lifetime; write 30m, 8h or 7d.");
-                return default;
-            },
-        };
+        var lifetime = Duration("--lifetime", "How long it is valid, such as 30m, 8h or 7d.");
+        lifetime.DefaultValueFactory = _ => TimeSpan.FromHours(8);
         var command = new Command("token", "Prints a bearer token of this home's issuer.") { organisation, subject, scopes, lifetime };
         command.SetAction(parsed => terminal.Output.WriteLine(Tokens.Issue(
             Workspace.FromEnvironment(),
@@ -120,11 +110,31 @@ internal static class Commands
     {
         var filter = new Option<string?>("--filter") { Description = "Only the tests this dotnet test filter names." };
         var noCoverage = new Option<bool>("--no-coverage") { Description = "Do not measure line coverage." };
-        var command = new Command("test", "Runs every test on a PostgreSQL of its own, and measures line coverage.") { filter, noCoverage };
-        command.SetAction((parsed, cancel) => TestCommand.RunAsync(
-            Workspace.FromEnvironment(), parsed.GetValue(filter), measureCoverage: !parsed.GetValue(noCoverage), terminal, cancel));
+        var fuzz = Duration("--fuzz", "Instead of the tests: random requests to every route for so long, such as 10m.");
+        var seed = new Option<int?>("--seed") { Description = "Where the random requests start; another each time unless given." };
+        var command = new Command("test", "Runs every test on a PostgreSQL of its own, and measures line coverage.") { filter, noCoverage, fuzz, seed };
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(seed) is not null && result.GetResult(fuzz) is null)
+                result.AddError("--seed goes with --fuzz.");
+        });
+        command.SetAction((parsed, cancel) => parsed.GetValue(fuzz) is { Ticks: > 0 } time
+            ? TestCommand.FuzzAsync(Workspace.FromEnvironment(), time, parsed.GetValue(seed), terminal, cancel)
+            : TestCommand.RunAsync(Workspace.FromEnvironment(), parsed.GetValue(filter), measureCoverage: !parsed.GetValue(noCoverage), terminal, cancel));
         return command;
     }
+
+    private static Option<TimeSpan> Duration(string name, string description) => new(name)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            if (Durations.TryParse(result.Tokens[0].Value, out var time))
+                return time;
+            result.AddError($"'{result.Tokens[0].Value}' is no length of time for {name}; write 30m, 8h or 7d.");
+            return default;
+        },
+    };
 
     private static Command Bench()
     {

@@ -10,7 +10,19 @@ internal static class TestCommand
     private static readonly string[] Covered = ["shared", "functions"];
 
     /// <summary>Returns 0 when all passed and enough lines ran, else 1. The last line of the output counts the tests.</summary>
-    public static async Task<int> RunAsync(Workspace workspace, string? filter, bool measureCoverage, Terminal terminal, CancellationToken cancel)
+    public static Task<int> RunAsync(Workspace workspace, string? filter, bool measureCoverage, Terminal terminal, CancellationToken cancel) =>
+        RunAsync(workspace, "Agency.Functions.sln", filter, measureCoverage, [], terminal, cancel);
+
+    /// <summary>Sends random requests to every route instead. A server error or a hang is a failure, printed with its request.</summary>
+    /// <param name="seed">Where they start; the run prints it.</param>
+    public static Task<int> FuzzAsync(Workspace workspace, TimeSpan time, int? seed, Terminal terminal, CancellationToken cancel) => RunAsync(
+        workspace, Path.Combine("tests", "Agency.Conformance.Tests"), "FullyQualifiedName~FuzzTests", measureCoverage: false,
+        new() { ["AGENCY_FUZZ"] = time.ToString("c"), ["AGENCY_FUZZ_SEED"] = seed?.ToString(CultureInfo.InvariantCulture) ?? "" },
+        terminal, cancel);
+
+    private static async Task<int> RunAsync(
+        Workspace workspace, string target, string? filter, bool measureCoverage, Dictionary<string, string> environment, Terminal terminal,
+        CancellationToken cancel)
     {
         var home = Path.Combine(workspace.Home, "test");
         var results = Path.Combine(home, "results");
@@ -29,7 +41,8 @@ internal static class TestCommand
                 return await PostgresServer.EnsureForTestsAsync(workspace.Home, say, cancel);
             });
             var exit = await Shell.RunDotnetAsync(
-                workspace.Root, Arguments(workspace, results, filter, measureCoverage), new() { [PostgresServer.TestConnectionVariable] = connection }, cancel);
+                workspace.Root, Arguments(workspace, target, results, filter, measureCoverage),
+                new(environment) { [PostgresServer.TestConnectionVariable] = connection }, cancel);
             return Conclude(workspace.Root, results, exit, measureCoverage, isWhole: filter is null, terminal);
         }
         finally
@@ -38,9 +51,9 @@ internal static class TestCommand
         }
     }
 
-    private static List<string> Arguments(Workspace workspace, string results, string? filter, bool measureCoverage)
+    private static List<string> Arguments(Workspace workspace, string target, string results, string? filter, bool measureCoverage)
     {
-        List<string> arguments = ["test", Path.Combine(workspace.Root, "Agency.Functions.sln"), "-c", "Release", "-nodeReuse:false", "--nologo"];
+        List<string> arguments = ["test", Path.Combine(workspace.Root, target), "-c", "Release", "-nodeReuse:false", "--nologo"];
         arguments.AddRange(["--logger", "trx", "--logger", "console;verbosity=normal", "--results-directory", results]);
         if (filter is not null)
             arguments.AddRange(["--filter", filter]);

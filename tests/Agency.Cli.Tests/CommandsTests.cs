@@ -18,8 +18,10 @@ public sealed class CommandsTests : IAsyncLifetime
     [InlineData("frobnicate", "'frobnicate' is no command")]
     [InlineData("up now", "'now' is no command")]
     [InlineData("import", "argument missing")]
-    [InlineData("token --lifetime soon", "'soon' is not a lifetime")]
+    [InlineData("token --lifetime soon", "'soon' is no length of time")]
     [InlineData("test --filter", "argument missing")]
+    [InlineData("test --fuzz soon", "'soon' is no length of time")]
+    [InlineData("test --seed 1", "--seed goes with --fuzz")]
     [InlineData("bench --rounds many", "many")]
     public async Task Wrong_usage_gets_a_sentence(string arguments, string sentence)
     {
