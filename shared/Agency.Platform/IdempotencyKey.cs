@@ -68,8 +68,12 @@ internal sealed class IdempotencyKey
                 }),
             cancel);
         if (stored.Answer is null)
-            throw new ProblemException(Problem.Of(409, "idempotency-in-flight", "The first request with this key is still running",
-                "Try again in a moment to get its answer.") with { RetryAfter = 1 });
+        {
+            var problem = Problem.Of(409, "idempotency-in-flight", "The first request with this key is still running",
+                "Try again in a moment to get its answer.");
+            throw new ProblemException(problem with { RetryAfter = 1 });
+        }
+
         if (!stored.Fingerprint.AsSpan().SequenceEqual(_fingerprint))
             throw new ProblemException(Problem.Of(422, "idempotency-key-reused", "The key belongs to another request",
                 "An Idempotency-Key stands for one request; this one differs from the first that came with the key."));

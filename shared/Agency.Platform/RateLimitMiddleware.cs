@@ -27,8 +27,11 @@ public sealed class RateLimitMiddleware(IRateLimiter limiter, RateLimitOptions o
             http.Response.Headers["RateLimit-Policy"] = policy;
             http.Response.Headers["RateLimit"] = string.Create(CultureInfo.InvariantCulture, $"\"{group}\";r={decision.Remaining};t={decision.ResetSeconds}");
             if (!decision.Allowed)
-                throw new ProblemException(Problem.Of(429, "too-many-requests", "Too many requests",
-                    $"At most {limit.PerSecond} a second on average and {limit.Burst} at once.") with { RetryAfter = 1 });
+            {
+                var problem = Problem.Of(429, "too-many-requests", "Too many requests",
+                    $"At most {limit.PerSecond} a second on average and {limit.Burst} at once.");
+                throw new ProblemException(problem with { RetryAfter = 1 });
+            }
         }
 
         await next(context);
