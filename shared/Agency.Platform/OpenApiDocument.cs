@@ -321,8 +321,8 @@ public sealed partial class OpenApiDocument
             return (null, null);
         var text = RouteInComment().Replace(comment, "");
         text = char.ToUpperInvariant(text[0]) + text[1..];
-        var end = text.IndexOfAny(['.', ';']);
-        return (end < 0 ? text : text[..end], text);
+        // A summary is plain text.
+        return (FirstClause().Match(text).Groups[1].Value.Replace("`", "", StringComparison.Ordinal), text);
     }
 
     [SuppressMessage("Globalization", "CA1308:Normalize strings to uppercase", Justification = "A tag is a word for people.")]
@@ -339,6 +339,9 @@ public sealed partial class OpenApiDocument
 
     [GeneratedRegex(@"/?\{\w+(:[^}]*)?\?\}$")]
     private static partial Regex OptionalEnd();
+
+    [GeneratedRegex(@"^(.+?)(?:[.;](?:\s|$)|$)")]
+    private static partial Regex FirstClause();
 
     [GeneratedRegex(@"^(GET|POST|PUT|DELETE|PATCH) \S+?[:,] ")]
     private static partial Regex RouteInComment();

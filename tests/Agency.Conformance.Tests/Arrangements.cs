@@ -38,10 +38,11 @@ internal static class Arrangements
         {
             var rows = await world.Host.Database.QueryAsync<long>($$"""
                 insert into platform.webhook_deliveries (tenant_id, webhook_id, event_id, type, occurred_at, data, status)
-                values ('acme', '{{path.Split('/')[2]}}', '{{Guid.NewGuid()}}', 'agency.users.user-deleted.v1', now(), '{}', 'failed')
+                select tenant_id, id, '{{Guid.NewGuid()}}', 'agency.users.user-deleted.v1', now(), '{}', 'failed'
+                from platform.webhooks where id = '{{path.Split('/')[2]}}'
                 returning id
                 """);
-            return rows.Single().ToString(System.Globalization.CultureInfo.InvariantCulture);
+            return rows is [var id] ? id.ToString(System.Globalization.CultureInfo.InvariantCulture) : null;
         },
         ["/dead-letters"] = async (world, _) =>
         {

@@ -40,13 +40,12 @@ public sealed class FuzzTests(World world)
                 var (operation, sent) = fuzz.Next(things);
                 if (number % 10 > 0)
                     sent = World.Sign(operation, sent);
-                // What a request has deleted or ended is made anew, so that the next ones find something.
-                if (number % Lifetime == 0)
-                    things[operation.Template] = (await world.ThingAsync(operation.Template, fresh: true)).Path;
                 string? wrong;
                 var status = 0;
                 try
                 {
+                    if (number % Lifetime == 0)
+                        await RenewAsync(things, operation.Template);
                     var answer = await world.SendAsync(sent);
                     status = answer.Status;
                     wrong = answer.Status >= 500 ? $"{answer.Status} {answer.Text}" : null;
@@ -70,6 +69,19 @@ public sealed class FuzzTests(World world)
         })));
         world.Say($"Fuzzed with {statuses.Values.Sum()} requests in {clock.Elapsed.TotalSeconds:0} s: {string.Join(", ", statuses.Select(s => $"{s.Value} x {s.Key}"))}.");
         Assert.True(failures.Count == 0, $"{failures.Count} requests failed:\n{string.Join('\n', failures)}");
+    }
+
+    /// <summary>What a request has deleted or ended is made anew, so that the next ones find something.</summary>
+    private async Task RenewAsync(ConcurrentDictionary<string, string> things, string template)
+    {
+        try
+        {
+            things[template] = (await world.ThingAsync(template, fresh: true)).Path;
+        }
+        catch (Exception passing) when (passing is InvalidOperationException or TimeoutException)
+        {
+            // What it belongs to was deleted meanwhile, or the background is busy with what was sent so far.
+        }
     }
 }
 

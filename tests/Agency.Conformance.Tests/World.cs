@@ -308,6 +308,8 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
             // There may be as many as there can be.
             if (answer.Status == 409)
                 return await FirstAsync(pattern, path);
+            if (answer.Status >= 500)
+                throw new HttpRequestException($"POST {path} fails: {answer.Status} {answer.Text}");
             if (answer.Status is not (200 or 201 or 202))
                 throw new InvalidOperationException($"POST {path} does not make one: {answer.Status} {answer.Text}. If its schema cannot say what it takes, its operation needs an Example.");
             return answer.Header("Location") is { } location ? location.Split('/')[^1] : answer.Json?["id"]?.ToString();

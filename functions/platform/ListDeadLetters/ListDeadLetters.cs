@@ -21,7 +21,7 @@ public sealed record DeadLetterQuery([Range(1, 200), DefaultValue(50)] int Limit
 [JsonSerializable(typeof(List<DeadLetterDto>))]
 internal sealed partial class ListDeadLettersJson : JsonSerializerContext;
 
-/// <summary>GET /dead-letters, oldest first.</summary>
+/// <summary>GET /dead-letters?limit=&amp;cursor=: the records that consumers gave up on, oldest first.</summary>
 public sealed class ListDeadLetters(UnitOfWork work)
 {
     [Function(nameof(ListDeadLetters)), RequireScope("platform:read")]

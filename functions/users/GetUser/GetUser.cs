@@ -6,7 +6,7 @@ namespace Agency.Users;
 
 public sealed record UserByIdQuery(Guid Id);
 
-/// <summary>GET /users/{id}: from the cache, which forgets a user with each of the user's events.</summary>
+/// <summary>GET /users/{id}: a user, from the cache, which forgets a user with each of the user's events.</summary>
 public sealed class GetUser(UnitOfWork work, Caller caller, ReadCache cache)
 {
     [Function(nameof(GetUser)), RequireScope("users:read")]
