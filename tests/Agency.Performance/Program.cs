@@ -71,7 +71,7 @@ internal static class Bench
         ];
         foreach (var side in sides)
             await Load.RunForAsync(side.Server.Port, Connections, Round, side.Requests, 200);
-        var seen = sides.ToDictionary(s => s.Name, _ => new List<(LoadResult Load, double Cpu)>());
+        var seen = sides.ToDictionary(s => s.Name, _ => new List<(LoadResult Load, double Cpu, double Alone)>());
         for (var round = 1; round <= rounds; round++)
         {
             Say($"GET /users/{{id}}, round {round} of {rounds}");
@@ -81,7 +81,10 @@ internal static class Bench
                 var load = await Load.RunForAsync(side.Server.Port, Connections, Round, side.Requests, 200);
                 if (load.Errors > 0)
                     throw new InvalidOperationException($"{load.Errors} of {load.Requests} requests to the {side.Name} failed.");
-                seen[side.Name].Add((load, (side.Server.ProcessorTime - before).TotalMicroseconds / load.Requests));
+                var cpu = (side.Server.ProcessorTime - before).TotalMicroseconds / load.Requests;
+                // With nobody else in the queue, the difference to the twin is what the platform itself adds.
+                var alone = await Load.RunForAsync(side.Server.Port, 1, TimeSpan.FromSeconds(1), side.Requests, 200);
+                seen[side.Name].Add((load, cpu, alone.P50 * 1000));
             }
         }
 
@@ -91,8 +94,11 @@ internal static class Bench
             Add("P50, ms", s => s.Load.P50);
             Add("P95, ms", s => s.Load.P95);
             Add("processor time of the server, µs/request", s => s.Cpu);
+            Add("P50 of one connection alone, µs", s => s.Alone);
+            var added = Median(seen[side.Name].Zip(seen["twin"], (our, bare) => our.Alone - bare.Alone));
+            rows.Add(new($"GET /users/{{id}} {side.Name}", "added to the P50 of one connection, µs", null, added, null));
 
-            void Add(string unit, Func<(LoadResult Load, double Cpu), double> figure, bool higherIsBetter = false)
+            void Add(string unit, Func<(LoadResult Load, double Cpu, double Alone), double> figure, bool higherIsBetter = false)
             {
                 var twins = seen["twin"].ConvertAll(s => figure(s));
                 var ours = seen[side.Name].ConvertAll(s => figure(s));
