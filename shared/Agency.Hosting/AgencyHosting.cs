@@ -23,6 +23,9 @@ public static partial class AgencyHosting
         services.AddSingleton(Postgres(settings));
         services.AddIdentity(settings, settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency"));
         services.AddPlatform(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
+        // These ports have one engine in this build; another name must stop the start, not be ignored.
+        foreach (var port in (string[])["Log", "Sagas", "Graph", "Search"])
+            Engine(settings, port, "postgres");
         services.AddEmbedded();
         services.AddCrossOrigin(settings);
         services.AddSingleton(RateLimitOptions.From(settings));

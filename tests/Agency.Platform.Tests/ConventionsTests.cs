@@ -57,6 +57,16 @@ public sealed class ConventionsTests : IAsyncLifetime
         await AssertProblemAsync(response, type);
     }
 
+    [Theory]
+    [InlineData("Engines:Graph", "neo4j")]
+    [InlineData("Engines:Log", "kafka")]
+    [InlineData("Engines:Cache", "redis")]
+    public async Task An_engine_that_this_build_does_not_have_stops_the_start(string setting, string engine) => Assert.Contains(
+        $"{setting} is '{engine}'",
+        (await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            TestHost.StartAsync([typeof(CheckLiveness).Assembly], settings: (setting, engine)))).Message,
+        StringComparison.Ordinal);
+
     [Fact]
     public async Task Health_tells_the_truth()
     {
