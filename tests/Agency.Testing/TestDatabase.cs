@@ -21,9 +21,11 @@ public sealed class TestDatabase : IAsyncDisposable
 
     /// <summary>The server of this test run.</summary>
     /// <exception cref="InvalidOperationException">It is not set: the tests run through <c>./agency test</c>.</exception>
-    public static string Server { get; } = Environment.GetEnvironmentVariable("AGENCY_TEST_POSTGRES")
-        ?? throw new InvalidOperationException(
-            "The tests need a PostgreSQL server. Run ./agency test, or set AGENCY_TEST_POSTGRES to the connection string of a server's owner.");
+    public static string Server { get; } = Rename(
+        Environment.GetEnvironmentVariable("AGENCY_TEST_POSTGRES") ?? throw new InvalidOperationException(
+            "The tests need a PostgreSQL server. Run ./agency test, or set AGENCY_TEST_POSTGRES to the connection string of a server's owner."),
+        // The database that every server has; the one that the string names may not exist yet.
+        "postgres");
 
     /// <param name="withEmbeddedSql">The assemblies whose migrations the test needs; the platform's and the engines' are always there.</param>
     public static async Task<TestDatabase> CreateAsync(params IReadOnlyList<Assembly> withEmbeddedSql)
