@@ -39,7 +39,7 @@ internal static class Arrangements
             var rows = await world.Host.Database.QueryAsync<long>($$"""
                 insert into platform.webhook_deliveries (tenant_id, webhook_id, event_id, type, occurred_at, data, status)
                 select tenant_id, id, '{{Guid.NewGuid()}}', 'agency.users.user-deleted.v1', now(), '{}', 'failed'
-                from platform.webhooks where id = '{{path.Split('/')[2]}}'
+                from platform.webhooks where id = '{{path.Split('/')[2]}}' for share
                 returning id
                 """);
             return rows is [var id] ? id.ToString(System.Globalization.CultureInfo.InvariantCulture) : null;
