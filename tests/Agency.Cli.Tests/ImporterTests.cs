@@ -155,7 +155,7 @@ public sealed class ImporterTests : IAsyncLifetime
             return Task.FromResult(isOutage);
         };
         var file = Write([.. Enumerable.Repeat(Line("1", "", "France"), 500), Line("late", "", "France")]);
-        var failure = await Assert.ThrowsAsync<CommandException>(() => ImportAsync(file));
+        var failure = await Assert.ThrowsAsync<CommandException>(() => ImportAsync(file, TimeSpan.FromSeconds(1)));
         Assert.Contains("stopped after 500 lines", failure.Message, StringComparison.Ordinal);
         Assert.Contains("Run it again", failure.Message, StringComparison.Ordinal);
     }
@@ -201,6 +201,7 @@ public sealed class ImporterTests : IAsyncLifetime
         return new(file);
     }
 
-    private Task<int> ImportAsync(FileInfo file) =>
-        Importer.RunAsync(_home.Workspace, file, _terminal.Terminal, TimeSpan.FromSeconds(1), CancellationToken.None);
+    /// <param name="patience">Long unless the test is about giving up: how the waits add up is chance.</param>
+    private Task<int> ImportAsync(FileInfo file, TimeSpan? patience = null) =>
+        Importer.RunAsync(_home.Workspace, file, _terminal.Terminal, patience ?? TimeSpan.FromMinutes(1), CancellationToken.None);
 }
