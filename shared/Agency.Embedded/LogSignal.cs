@@ -5,7 +5,7 @@ namespace Agency.Embedded;
 /// <summary>Wakes waiters by name within this process. A signal given while nobody waits is kept for the next who does.</summary>
 public sealed class LogSignal
 {
-    /// <summary>Who registers under this name is woken whatever the name.</summary>
+    /// <summary>Who registers under this name is woken by every topic.</summary>
     public const string Any = "*";
 
     private readonly ConcurrentDictionary<string, List<SemaphoreSlim>> _waiters = new();
@@ -20,13 +20,16 @@ public sealed class LogSignal
         return waiter;
     }
 
-    public void Wake(string name)
+    /// <summary>Wakes those who wait for one of these topics, or for any.</summary>
+    public void WakeTopics(IReadOnlyCollection<string> topics)
     {
-        WakeThose(name);
-        WakeThose(Any);
+        foreach (var topic in topics)
+            Wake(topic);
+        if (topics.Count > 0)
+            Wake(Any);
     }
 
-    private void WakeThose(string name)
+    public void Wake(string name)
     {
         if (!_waiters.TryGetValue(name, out var all))
             return;

@@ -22,6 +22,7 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
     private static readonly TimeSpan Gather = TimeSpan.FromMilliseconds(2);
 
     private readonly SemaphoreSlim _committed = new(0, 1);
+    private readonly string _me = Guid.NewGuid().ToString("N");
 
     public void Committed(IReadOnlyList<RecordedEvent> events)
     {
@@ -39,7 +40,7 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
 
     /// <summary>Gives positions to all that is visible now.</summary>
     /// <returns>The topics that have something new.</returns>
-    public static async Task<IReadOnlySet<string>> SequenceAsync(NpgsqlConnection connection, CancellationToken cancel)
+    public static async Task<IReadOnlyCollection<string>> SequenceAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
         var topics = new HashSet<string>();
         while (true)
@@ -80,13 +81,12 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
                 await Task.Delay(Gather, stopping);
                 await using var connection = await database.System.OpenConnectionAsync(stopping);
                 var topics = await SequenceAsync(connection, stopping);
-                foreach (var topic in topics)
-                    signal.Wake(topic);
+                signal.WakeTopics(topics);
                 if (topics.Count > 0)
                 {
                     await using var notify = new NpgsqlCommand("select pg_notify($1, $2)", connection);
                     notify.Parameters.Add(new() { Value = Channel });
-                    notify.Parameters.Add(new() { Value = string.Join(' ', topics) });
+                    notify.Parameters.Add(new() { Value = string.Join(' ', topics.Prepend(_me)) });
                     await notify.ExecuteNonQueryAsync(stopping);
                 }
             }
@@ -112,8 +112,9 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
                     new NpgsqlConnectionStringBuilder(database.Settings.System) { Pooling = false, KeepAlive = 30 }.ConnectionString);
                 connection.Notification += (_, notification) =>
                 {
-                    foreach (var topic in notification.Payload.Split(' '))
-                        signal.Wake(topic);
+                    // Our own readers have been woken already.
+                    if (notification.Payload.Split(' ') is [var sender, .. var topics] && sender != _me)
+                        signal.WakeTopics(topics);
                 };
                 await connection.OpenAsync(stopping);
                 await using (var listen = new NpgsqlCommand($"listen {Channel}", connection))
