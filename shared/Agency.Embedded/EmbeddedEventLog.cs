@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Agency.Platform;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Extensions.Logging;
@@ -196,18 +195,7 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
         await using var reader = await command.ExecuteReaderAsync(cancel);
         var records = new List<KafkaRecord>();
         while (await reader.ReadAsync(cancel))
-        {
-            var headers = JsonSerializer.Deserialize(reader.GetFieldValue<byte[]>(1), ParkedJson.Default.DictionaryStringString)!;
-            headers[Inbox.ParkedHeader] = reader.GetInt64(0).ToString(System.Globalization.CultureInfo.InvariantCulture);
-            records.Add(new()
-            {
-                Topic = reader.GetString(3),
-                Key = System.Text.Encoding.UTF8.GetBytes(headers["ce_subject"]),
-                Value = reader.GetFieldValue<byte[]>(2),
-                Headers = [.. headers.Select(h => new KafkaHeader { Key = h.Key, Value = System.Text.Encoding.UTF8.GetBytes(h.Value) })],
-            });
-        }
-
+            records.Add(Inbox.Redelivery(reader.GetInt64(0), reader.GetString(3), reader.GetFieldValue<byte[]>(1), reader.GetFieldValue<byte[]>(2)));
         return records;
     }
 
@@ -217,6 +205,3 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
     [LoggerMessage(Level = LogLevel.Error, Message = "{Group} took no delivery; the records will come again.")]
     private partial void LogUndelivered(Exception failure, string group);
 }
-
-[System.Text.Json.Serialization.JsonSerializable(typeof(Dictionary<string, string>))]
-internal sealed partial class ParkedJson : System.Text.Json.Serialization.JsonSerializerContext;

@@ -127,7 +127,7 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
         {
             // Whatever an activity throws is its attempt's failure, and is kept with the saga.
             LogFailed(failure, claim.Id, claim.Tenant, step.Name, claim.Attempt);
-            var error = attempt.IsCancellationRequested ? $"It took longer than {step.Timeout}." : Describe(failure);
+            var error = attempt.IsCancellationRequested ? $"It took longer than {step.Timeout}." : FailureText.Of(failure);
             await move.InTransactionAsync(
                 async row =>
                 {
@@ -192,12 +192,6 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
         var endsAs = row.Cancelled ? SagaStatus.Cancelled : SagaStatus.Compensated;
         await move.NoteAsync(SagaEventKind.Compensating, error: reason, wholeSaga: true);
         await move.ToAsync(SagaMove.Back(move.Claim.Definition, index, endsAs), endsAs, reason, result);
-    }
-
-    private static string Describe(Exception failure)
-    {
-        var text = $"{failure.GetType().Name}: {failure.Message}".Replace("\0", "", StringComparison.Ordinal);
-        return text.Length <= 2000 ? text : text[..2000];
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Saga {Saga} of {Tenant}: {Step} failed at attempt {Attempt}.")]

@@ -109,5 +109,5 @@ public sealed record CloudEvent(
         };
     }
 
-    private static KafkaHeader Header(string key, string value) => new() { Key = key, Value = Encoding.UTF8.GetBytes(value) };
+    internal static KafkaHeader Header(string key, string value) => new() { Key = key, Value = Encoding.UTF8.GetBytes(value) };
 }

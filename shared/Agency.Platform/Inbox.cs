@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Microsoft.Azure.Functions.Worker;
@@ -143,7 +144,7 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions o
 
     private async Task RecordFailureAsync(CloudEvent e, string group, long? parkedId, Exception failure, CancellationToken cancel)
     {
-        var error = Describe(failure);
+        var error = FailureText.Of(failure);
         await work.TransactAsync(
             () => parkedId is { } id
                 ? work.ExecuteAsync(
@@ -179,14 +180,24 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions o
     private static long? ParkedId(KafkaRecord record) =>
         record.Headers.FirstOrDefault(h => h.Key == ParkedHeader) is { } header ? long.Parse(header.GetValueAsString(), CultureInfo.InvariantCulture) : null;
 
+    /// <summary>A parked record as it is delivered again.</summary>
+    /// <param name="id">Its row.</param>
+    /// <param name="headers">As <c>platform.parked</c> keeps them: a JSON object.</param>
+    public static KafkaRecord Redelivery(long id, string topic, ReadOnlySpan<byte> headers, byte[] data)
+    {
+        var byName = JsonSerializer.Deserialize(headers, InboxJson.Default.DictionaryStringString)!;
+        byName[ParkedHeader] = id.ToString(CultureInfo.InvariantCulture);
+        return new()
+        {
+            Topic = topic,
+            Key = Encoding.UTF8.GetBytes(byName["ce_subject"]),
+            Value = data,
+            Headers = [.. byName.Select(h => CloudEvent.Header(h.Key, h.Value))],
+        };
+    }
+
     private static Json Headers(CloudEvent e) => new(JsonSerializer.SerializeToUtf8Bytes(
         e.ToRecord(0).Headers.ToDictionary(h => h.Key, h => h.GetValueAsString()), InboxJson.Default.DictionaryStringString));
-
-    private static string Describe(Exception failure)
-    {
-        var text = $"{failure.GetType().Name}: {failure.Message}".Replace("\0", "", StringComparison.Ordinal);
-        return text.Length <= 2000 ? text : text[..2000];
-    }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Group} could not handle {Type} of {Subject}; it is parked.")]
     private partial void LogFailed(Exception failure, string group, string type, string subject);
