@@ -82,7 +82,7 @@ internal static class StatusCommands
         try
         {
             await using var source = NpgsqlDataSource.Create(connection);
-            var pending = await Migrator.PendingAsync(source, BuiltApps.WithMigrations, cancel);
+            var pending = await Migrator.PendingAsync(source, Migration.In(BuiltApps.WithMigrations), cancel);
             return pending.Count == 0 ? "up to date" : string.Create(CultureInfo.InvariantCulture, $"{pending.Count} to apply: ./agency migrate");
         }
         catch (PostgresException missing) when (missing.SqlState == PostgresErrorCodes.InvalidCatalogName)

@@ -67,8 +67,8 @@ public static class Migrator
         }
     }
 
-    /// <summary>The migrations of these assemblies that the database does not have yet; all of them when it has no ledger.</summary>
-    public static async Task<IReadOnlyList<Migration>> PendingAsync(NpgsqlDataSource system, IEnumerable<Assembly> withEmbeddedSql, CancellationToken cancel)
+    /// <summary>Those of these migrations that the database does not have yet; all of them when it has no ledger.</summary>
+    public static async Task<IReadOnlyList<Migration>> PendingAsync(NpgsqlDataSource system, IReadOnlyList<Migration> migrations, CancellationToken cancel)
     {
         await using var command = system.CreateCommand("select domain || '/' || name from platform.migrations");
         var applied = new HashSet<string>();
@@ -83,7 +83,7 @@ public static class Migrator
             // An empty database: nothing has been applied.
         }
 
-        return [.. Migration.In(withEmbeddedSql).Where(m => !applied.Contains($"{m.Domain}/{m.Name}"))];
+        return [.. migrations.Where(m => !applied.Contains($"{m.Domain}/{m.Name}"))];
     }
 
     private static async Task<int> ApplyAsync(

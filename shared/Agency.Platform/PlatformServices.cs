@@ -19,9 +19,14 @@ public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
         return found;
     }
 
+    /// <summary>All of their migrations. Read once: readiness is asked for often.</summary>
+    public IReadOnlyList<Migration> Migrations => field ??= Migration.In(WithDomains());
+
     /// <summary>The concrete classes of these apps that are a <typeparamref name="T"/>.</summary>
-    public IEnumerable<Type> Implementing<T>() =>
-        Assemblies.SelectMany(a => a.GetTypes()).Where(t => t is { IsAbstract: false, IsClass: true } && t.IsAssignableTo(typeof(T)));
+    public IEnumerable<Type> Implementing<T>() => Implementing<T>(Assemblies);
+
+    internal static IEnumerable<Type> Implementing<T>(IEnumerable<Assembly> assemblies) =>
+        assemblies.SelectMany(a => a.GetTypes()).Where(t => t is { IsAbstract: false, IsClass: true } && t.IsAssignableTo(typeof(T)));
 }
 
 public static class PlatformServices

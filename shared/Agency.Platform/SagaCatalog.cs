@@ -51,5 +51,5 @@ public sealed class SagaCatalog
     /// <inheritdoc cref="SagaCatalog(IEnumerable{SagaDefinition}, IEnumerable{Type})"/>
     public static SagaCatalog Of(FunctionApps apps, IServiceProvider services) => new(
         apps.Implementing<ISaga>().Select(type => ((ISaga)services.GetRequiredService(type)).Definition),
-        apps.WithDomains().Distinct().SelectMany(a => a.GetTypes()).Where(t => t is { IsClass: true, IsAbstract: false } && t.IsAssignableTo(typeof(IActivity))));
+        FunctionApps.Implementing<IActivity>(apps.WithDomains()));
 }

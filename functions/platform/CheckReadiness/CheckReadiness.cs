@@ -26,7 +26,7 @@ public sealed class CheckReadiness(Database database, FunctionApps apps)
         var checks = new Dictionary<string, string>();
         try
         {
-            var pending = await Migrator.PendingAsync(database.System, apps.WithDomains(), cancel);
+            var pending = await Migrator.PendingAsync(database.System, apps.Migrations, cancel);
             checks["database"] = "ok";
             checks["migrations"] = pending.Count == 0 ? "ok" : $"{pending.Count} to apply; run ./agency migrate";
         }
