@@ -25,6 +25,15 @@ public static class Conditions
             : throw new ProblemException(Stale);
     }
 
+    /// <summary>Why a change must not be made.</summary>
+    /// <param name="expected">What <see cref="IfMatch"/> has answered.</param>
+    /// <param name="version">The version of the row, locked; 0 when there is none.</param>
+    /// <param name="what">What the row is, for 404.</param>
+    /// <returns>404, 412, or null when it may be made.</returns>
+    public static Problem? Refusal(long? expected, long version, string what) => version == 0 ? Problem.NotFound(what)
+        : expected is not null && expected != version ? Stale
+        : null;
+
     /// <summary>412: somebody has changed it since.</summary>
     public static Problem Stale => Problem.Of(412, "precondition-failed", "The resource has changed",
         "If-Match names a version that is not the current one. Read it again and repeat the change.");

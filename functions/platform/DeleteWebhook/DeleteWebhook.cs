@@ -18,10 +18,8 @@ public sealed class DeleteWebhook(UnitOfWork work)
             async () =>
             {
                 var version = await work.QueryFirstAsync($"select version from platform.webhooks where id = {id} for update", row => row.GetInt64(0), cancel);
-                if (version == 0)
-                    return Problem.NotFound("webhook").ToAnswer();
-                if (expected is not null && expected != version)
-                    return Conditions.Stale.ToAnswer();
+                if (Conditions.Refusal(expected, version, "webhook") is { } refusal)
+                    return refusal.ToAnswer();
                 await work.ExecuteAsync($"delete from platform.webhooks where id = {id}", cancel);
                 return Answer.NoContent();
             },

@@ -32,10 +32,8 @@ public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender, Databas
     private async Task<Answer> ReplaceAsync(Guid id, long? expected, UpdateWebhookCommand given, CancellationToken cancel)
     {
         var version = await work.QueryFirstAsync($"select version from platform.webhooks where id = {id} for update", row => row.GetInt64(0), cancel);
-        if (version == 0)
-            return Problem.NotFound("webhook").ToAnswer();
-        if (expected is not null && expected != version)
-            return Conditions.Stale.ToAnswer();
+        if (Conditions.Refusal(expected, version, "webhook") is { } refusal)
+            return refusal.ToAnswer();
         var webhook = await work.QueryFirstAsync(
             $"""
             update platform.webhooks

@@ -23,10 +23,8 @@ public sealed class DeleteUser(UnitOfWork work)
     {
         var version = await work.QueryFirstAsync(
             $"select version from users.users where id = {command.Id} for update", row => row.GetInt64(0), cancel);
-        if (version == 0)
-            return Problem.NotFound("user").ToAnswer();
-        if (command.Version is not null && command.Version != version)
-            return Conditions.Stale.ToAnswer();
+        if (Conditions.Refusal(command.Version, version, "user") is { } refusal)
+            return refusal.ToAnswer();
         await work.DeleteUserAsync(command.Id, version, cancel);
         return Answer.NoContent();
     }

@@ -40,10 +40,8 @@ public sealed class UpdateUser(UnitOfWork work)
     {
         // Locked, so that of two changes with one entity tag the second finds the first's version.
         var version = await work.QueryFirstAsync($"select version from users.users where id = {id} for update", row => row.GetInt64(0), cancel);
-        if (version == 0)
-            return Problem.NotFound("user").ToAnswer();
-        if (expected is not null && expected != version)
-            return Conditions.Stale.ToAnswer();
+        if (Conditions.Refusal(expected, version, "user") is { } refusal)
+            return refusal.ToAnswer();
         var user = await work.ReplaceUserAsync(id, given, cancel);
         if (user is null)
             return UserProblems.NoSuchReferrer.ToAnswer();
