@@ -1,12 +1,14 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.WebUtilities;
 
 namespace Agency.Platform;
 
 /// <summary>
-/// A request's query parameters, read strictly: unknown names, repeated names and values that do not fit are 400, naming the parameter.
+/// A request's query parameters, read strictly: values that do not fit are 400, naming the parameter. That a name is known and given once
+/// has been seen to by <see cref="StrictQueryMiddleware"/>, which goes by the slice's <see cref="OperationAttribute"/>.
 /// </summary>
 public sealed class QueryParameters
 {
@@ -17,15 +19,10 @@ public sealed class QueryParameters
 
     private QueryParameters(HttpRequest http) => _http = http;
 
+    public static QueryParameters Of(HttpRequest http) => new(http);
+
     /// <param name="known">Every name that the route takes.</param>
     /// <exception cref="ProblemException">400: another name, or one given twice.</exception>
-    public static QueryParameters Of(HttpRequest http, params ReadOnlySpan<string> known)
-    {
-        Check(http, known);
-        return new(http);
-    }
-
-    /// <inheritdoc cref="Of"/>
     internal static void Check(HttpRequest http, ReadOnlySpan<string> known)
     {
         foreach (var (name, values) in http.Query)
@@ -73,7 +70,7 @@ public sealed class QueryParameters
         : Guid.TryParseExact(text, "D", out var id) ? id
         : throw Wrong(name, "A UUID.");
 
-    /// <summary>What <see cref="NextPage"/> put in the cursor; null on the first page.</summary>
+    /// <summary>What <see cref="Page"/> put in the cursor; null on the first page.</summary>
     public string? Cursor()
     {
         if (Text("cursor", 1000) is not { } text)
@@ -91,8 +88,22 @@ public sealed class QueryParameters
     /// <summary>The cursor read as an id.</summary>
     public Guid? CursorId() => Cursor() is not { } text ? null : Guid.TryParse(text, out var id) ? id : throw Wrong("cursor", "Not a cursor of this list.");
 
+    /// <summary>The cursor read as a number.</summary>
+    public long? CursorNumber() => Cursor() is not { } text ? null
+        : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
+        : throw Wrong("cursor", "Not a cursor of this list.");
+
+    /// <summary>A page of a list, with the link to the next when there is one.</summary>
+    /// <param name="rows">What was read: one row more than the limit tells that there is a next page.</param>
+    /// <param name="limit">Rows of a page.</param>
+    /// <param name="key">What the cursor keeps of the page's last row.</param>
+    public Answer Page<T, TKey>(List<T> rows, int limit, Func<T, TKey> key, JsonTypeInfo<IReadOnlyList<T>> json)
+        where TKey : IFormattable => rows.Count <= limit
+            ? Answer.Page(rows, json, null)
+            : Answer.Page(rows[..limit], json, NextPage(key(rows[limit - 1]).ToString(null, CultureInfo.InvariantCulture)));
+
     /// <summary>The path and query of the page after the row with this key: the same request with another cursor.</summary>
-    public string NextPage(string key)
+    private string NextPage(string key)
     {
         var parameters = _http.Query.Where(p => p.Key != "cursor").Select(p => KeyValuePair.Create(p.Key, (string?)p.Value.ToString()));
         return QueryHelpers.AddQueryString(_http.Path, parameters.Append(new("cursor", WebEncoders.Base64UrlEncode(Encoding.UTF8.GetBytes(key)))));

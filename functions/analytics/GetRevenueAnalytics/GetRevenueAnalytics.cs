@@ -21,7 +21,7 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/revenue")] HttpRequest http, CancellationToken cancel)
     {
-        var parameters = QueryParameters.Of(http, "interval", "from", "to", "by", "limit", "currency");
+        var parameters = QueryParameters.Of(http);
         var query = new RevenueAnalyticsQuery(
             RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product") is { Length: > 0 } by ? by : null, parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3));
         var interval = query.Range.Interval;

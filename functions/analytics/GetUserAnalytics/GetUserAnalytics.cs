@@ -14,7 +14,7 @@ public sealed class GetUserAnalytics(UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/users")] HttpRequest http, CancellationToken cancel)
     {
-        var query = new UserAnalyticsQuery(RangeQuery.Of(QueryParameters.Of(http, "interval", "from", "to")));
+        var query = new UserAnalyticsQuery(RangeQuery.Of(QueryParameters.Of(http)));
         var interval = query.Range.Interval;
         var (first, last) = await work.QueryFirstAsync(
             $"select min(start), max(start) from analytics.event_counts where resolution = 'hour'",

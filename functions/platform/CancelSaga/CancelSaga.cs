@@ -12,7 +12,6 @@ public sealed class CancelSaga(UnitOfWork work, ISagaEngine sagas)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "sagas/{id}/cancel")] HttpRequest http, string id, CancellationToken cancel)
     {
-        QueryParameters.Of(http);
         return await work.RunAsync(http, async () => (await sagas.CancelAsync(id, cancel)).ToAnswer(id), cancel);
     }
 }

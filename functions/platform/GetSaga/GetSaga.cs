@@ -12,7 +12,6 @@ public sealed class GetSaga(ISagaEngine sagas)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "sagas/{id}")] HttpRequest http, string id, CancellationToken cancel)
     {
-        QueryParameters.Of(http);
         var saga = await sagas.FindAsync(id, cancel);
         return saga is null ? Problem.NotFound("saga").ToAnswer() : Answer.Ok(saga, SagaJson.Default.SagaDto, saga.Version);
     }

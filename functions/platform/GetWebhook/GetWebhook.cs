@@ -12,7 +12,6 @@ public sealed class GetWebhook(UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "webhooks/{id:guid}")] HttpRequest http, Guid id, CancellationToken cancel)
     {
-        QueryParameters.Of(http);
         var webhook = await work.QueryFirstAsync($"select {WebhookDto.Columns} from platform.webhooks where id = {id}", WebhookDto.From, cancel);
         return webhook is null ? Problem.NotFound("webhook").ToAnswer() : Answer.Ok(webhook, WebhookJson.Default.WebhookDto, webhook.Version);
     }

@@ -22,7 +22,7 @@ public sealed class ListApiKeys(UnitOfWork work)
     [Operation(Query = typeof(ApiKeyQuery), Answer = typeof(IReadOnlyList<ApiKeyDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "api-keys")] HttpRequest http, CancellationToken cancel)
     {
-        var parameters = QueryParameters.Of(http, "limit", "cursor");
+        var parameters = QueryParameters.Of(http);
         var limit = parameters.Integer("limit", 1, 200, 50);
         var keys = await work.QueryAsync(
             $"""
@@ -34,7 +34,6 @@ public sealed class ListApiKeys(UnitOfWork work)
             """,
             ApiKeyDto.From,
             cancel);
-        IReadOnlyList<ApiKeyDto> page = keys.Count > limit ? keys[..limit] : keys;
-        return Answer.Page(page, ListApiKeysJson.Default.IReadOnlyListApiKeyDto, keys.Count > limit ? parameters.NextPage(page[^1].Id.ToString()) : null);
+        return parameters.Page(keys, limit, key => key.Id, ListApiKeysJson.Default.IReadOnlyListApiKeyDto);
     }
 }

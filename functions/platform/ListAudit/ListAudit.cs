@@ -1,6 +1,5 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
-using System.Globalization;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
@@ -39,11 +38,9 @@ public sealed class ListAudit(UnitOfWork work)
     [Operation(Query = typeof(AuditQuery), Answer = typeof(IReadOnlyList<AuditDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "audit")] HttpRequest http, CancellationToken cancel)
     {
-        var query = QueryParameters.Of(http, "subject", "action", "from", "to", "limit", "cursor");
+        var query = QueryParameters.Of(http);
         var limit = query.Integer("limit", 1, 500, 50);
-        var before = query.Cursor() is not { } text ? long.MaxValue
-            : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id
-            : throw QueryParameters.Wrong("cursor", "Not a cursor of this list.");
+        var before = query.CursorNumber() ?? long.MaxValue;
         Sql subject = query.Text("subject") is { } who ? $"and subject = {who}" : Sql.Empty;
         Sql action = query.Text("action") is { } what ? $"and action = {what}" : Sql.Empty;
         Sql from = query.Time("from") is { } start ? $"and at >= {start}" : Sql.Empty;
@@ -61,9 +58,6 @@ public sealed class ListAudit(UnitOfWork work)
                 row.GetFieldValue<string[]>(6), row.GetFieldValue<string[]>(7), row.IsDBNull(8) ? null : row.GetString(8),
                 row.IsDBNull(9) ? null : row.GetString(9), row.GetInt32(10)),
             cancel);
-        IReadOnlyList<AuditDto> page = entries.Count > limit ? entries[..limit] : entries;
-        return Answer.Page(
-            page, ListAuditJson.Default.IReadOnlyListAuditDto,
-            entries.Count > limit ? query.NextPage(page[^1].Id.ToString(CultureInfo.InvariantCulture)) : null);
+        return query.Page(entries, limit, entry => entry.Id, ListAuditJson.Default.IReadOnlyListAuditDto);
     }
 }

@@ -1,6 +1,5 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
-using System.Globalization;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
@@ -18,22 +17,20 @@ public sealed record DeadLetterDto(
 public sealed record DeadLetterQuery([Range(1, 200), DefaultValue(50)] int Limit, [FromQuery(Name = "cursor")] long? After);
 
 [JsonSourceGenerationOptions(System.Text.Json.JsonSerializerDefaults.Web)]
-[JsonSerializable(typeof(List<DeadLetterDto>))]
+[JsonSerializable(typeof(IReadOnlyList<DeadLetterDto>))]
 internal sealed partial class ListDeadLettersJson : JsonSerializerContext;
 
 /// <summary>GET /dead-letters?limit=&amp;cursor=: the records that consumers gave up on, oldest first.</summary>
 public sealed class ListDeadLetters(UnitOfWork work)
 {
     [Function(nameof(ListDeadLetters)), RequireScope("platform:read")]
-    [Operation(Query = typeof(DeadLetterQuery), Answer = typeof(List<DeadLetterDto>))]
+    [Operation(Query = typeof(DeadLetterQuery), Answer = typeof(IReadOnlyList<DeadLetterDto>))]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "dead-letters")] HttpRequest http, CancellationToken cancel)
     {
-        var query = QueryParameters.Of(http, "limit", "cursor");
+        var query = QueryParameters.Of(http);
         var limit = query.Integer("limit", 1, 200, 50);
-        var after = query.Cursor() is not { } text ? 0
-            : long.TryParse(text, CultureInfo.InvariantCulture, out var id) ? id
-            : throw QueryParameters.Wrong("cursor", "Not a cursor of this list.");
+        var after = query.CursorNumber() ?? 0;
         var dead = await work.QueryAsync(
             $"""
             select d.id, d.group_name, d.topic, d.type, d.subject, d.event_id, d.attempts, d.error, d.parked_at,
@@ -48,8 +45,6 @@ public sealed class ListDeadLetters(UnitOfWork work)
                 row.GetInt64(0), row.GetString(1), row.GetString(2), row.GetString(3), row.GetString(4), row.GetGuid(5), row.GetInt32(6),
                 row.GetString(7), row.GetInt64(9), row.GetFieldValue<DateTimeOffset>(8)),
             cancel);
-        var page = dead.Count > limit ? dead[..limit] : dead;
-        var next = dead.Count > limit ? query.NextPage(page[^1].Id.ToString(CultureInfo.InvariantCulture)) : null;
-        return Answer.Page(page, ListDeadLettersJson.Default.ListDeadLetterDto, next);
+        return query.Page(dead, limit, letter => letter.Id, ListDeadLettersJson.Default.IReadOnlyListDeadLetterDto);
     }
 }

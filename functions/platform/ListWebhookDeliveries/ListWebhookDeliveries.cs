@@ -1,6 +1,5 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
-using System.Globalization;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
@@ -35,11 +34,9 @@ public sealed class ListWebhookDeliveries(UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "webhooks/{id:guid}/deliveries")] HttpRequest http, Guid id, CancellationToken cancel)
     {
-        var query = QueryParameters.Of(http, "status", "limit", "cursor");
+        var query = QueryParameters.Of(http);
         var limit = query.Integer("limit", 1, 200, 50);
-        var before = query.Cursor() is not { } text ? long.MaxValue
-            : long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var last) ? last
-            : throw QueryParameters.Wrong("cursor", "Not a cursor of this list.");
+        var before = query.CursorNumber() ?? long.MaxValue;
         Sql status = query.OneOf("status", "", "pending", "delivered", "failed") is { Length: > 0 } word ? $"and status = {word}" : Sql.Empty;
         if (!await work.QueryFirstAsync($"select exists (select from platform.webhooks where id = {id})", row => row.GetBoolean(0), cancel))
             return Problem.NotFound("webhook").ToAnswer();
@@ -57,9 +54,6 @@ public sealed class ListWebhookDeliveries(UnitOfWork work)
                 row.IsDBNull(6) ? null : row.GetString(6), row.IsDBNull(7) ? null : row.GetFieldValue<DateTimeOffset>(7),
                 row.IsDBNull(8) ? null : row.GetFieldValue<DateTimeOffset>(8), row.GetFieldValue<DateTimeOffset>(9)),
             cancel);
-        IReadOnlyList<WebhookDeliveryDto> page = deliveries.Count > limit ? deliveries[..limit] : deliveries;
-        return Answer.Page(
-            page, ListWebhookDeliveriesJson.Default.IReadOnlyListWebhookDeliveryDto,
-            deliveries.Count > limit ? query.NextPage(page[^1].Id.ToString(CultureInfo.InvariantCulture)) : null);
+        return query.Page(deliveries, limit, delivery => delivery.Id, ListWebhookDeliveriesJson.Default.IReadOnlyListWebhookDeliveryDto);
     }
 }

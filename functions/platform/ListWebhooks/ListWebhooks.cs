@@ -16,7 +16,7 @@ public sealed class ListWebhooks(UnitOfWork work)
     [Operation(Query = typeof(WebhookQuery), Answer = typeof(IReadOnlyList<WebhookDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "webhooks")] HttpRequest http, CancellationToken cancel)
     {
-        var query = QueryParameters.Of(http, "limit", "cursor");
+        var query = QueryParameters.Of(http);
         var limit = query.Integer("limit", 1, 200, 50);
         var webhooks = await work.QueryAsync(
             $"""
@@ -28,7 +28,6 @@ public sealed class ListWebhooks(UnitOfWork work)
             """,
             WebhookDto.From,
             cancel);
-        IReadOnlyList<WebhookDto> page = webhooks.Count > limit ? webhooks[..limit] : webhooks;
-        return Answer.Page(page, WebhookJson.Default.IReadOnlyListWebhookDto, webhooks.Count > limit ? query.NextPage(page[^1].Id.ToString()) : null);
+        return query.Page(webhooks, limit, webhook => webhook.Id, WebhookJson.Default.IReadOnlyListWebhookDto);
     }
 }

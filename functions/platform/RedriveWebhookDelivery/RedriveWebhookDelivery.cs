@@ -16,7 +16,6 @@ public sealed class RedriveWebhookDelivery(UnitOfWork work)
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks/{id:guid}/deliveries/{deliveryId:long}/redrive")] HttpRequest http,
         Guid id, long deliveryId, CancellationToken cancel)
     {
-        QueryParameters.Of(http);
         return await work.RunAsync(http, () => RedriveAsync(id, deliveryId, cancel), cancel);
     }
 

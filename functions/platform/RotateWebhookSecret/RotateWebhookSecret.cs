@@ -15,7 +15,6 @@ public sealed class RotateWebhookSecret(UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks/{id:guid}/secret")] HttpRequest http, Guid id, CancellationToken cancel)
     {
-        QueryParameters.Of(http);
         return await work.RunAsync(http, () => RotateAsync(id, cancel), cancel);
     }
 

@@ -17,7 +17,6 @@ public sealed class SignalSaga(UnitOfWork work, ISagaEngine sagas)
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "sagas/{id}/signals/{name}")] HttpRequest http,
         string id, string name, CancellationToken cancel)
     {
-        QueryParameters.Of(http);
         var data = await ReadAsync(http, cancel);
         return await work.RunAsync(http, async () => (await sagas.SignalAsync(id, name, data, cancel)).ToAnswer(id), cancel);
     }

@@ -22,14 +22,13 @@ public sealed class ListUsers(UnitOfWork work)
     [Operation(Query = typeof(UserQuery), Answer = typeof(IReadOnlyList<UserDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users")] HttpRequest http, CancellationToken cancel)
     {
-        var parameters = QueryParameters.Of(http, "limit", "cursor", "country", "tag");
+        var parameters = QueryParameters.Of(http);
         var query = new UserQuery(
             parameters.Integer("limit", 1, 500, 50), parameters.CursorId(), parameters.Text("country")?.Trim().ToUpperInvariant(), parameters.Text("tag")?.Trim());
         if (query.Country is not null && !Countries.IsCode(query.Country))
             throw QueryParameters.Wrong("country", "Must be an ISO 3166-1 alpha-2 code such as GB.");
         Sql country = query.Country is null ? Sql.Empty : $"and country = {query.Country}";
         Sql tag = query.Tag is null ? Sql.Empty : $"and id in (select user_id from users.user_tags where tag = {query.Tag})";
-        // One more than asked for tells whether there is a next page.
         var users = await work.QueryAsync(
             $"""
             select {UserDto.Columns}
@@ -40,7 +39,6 @@ public sealed class ListUsers(UnitOfWork work)
             """,
             UserDto.From,
             cancel);
-        IReadOnlyList<UserDto> page = users.Count > query.Limit ? users[..query.Limit] : users;
-        return Answer.Page(page, UsersJson.Default.IReadOnlyListUserDto, users.Count > query.Limit ? parameters.NextPage(page[^1].Id.ToString()) : null);
+        return parameters.Page(users, query.Limit, user => user.Id, UsersJson.Default.IReadOnlyListUserDto);
     }
 }

@@ -21,7 +21,7 @@ public sealed class RelatedUsers(IGraph graph, UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users/{id:guid}/related")] HttpRequest http, Guid id, CancellationToken cancel)
     {
-        var parameters = QueryParameters.Of(http, "depth", "limit");
+        var parameters = QueryParameters.Of(http);
         var query = new RelatedUsersQuery(id, parameters.Integer("depth", 1, IGraph.MaxDepth, 2), parameters.Integer("limit", 1, 100, 50));
         var nodes = await graph.RelatedAsync(ReadModels.Graph, query.Id.ToString(), query.Depth, query.Limit, cancel);
         // A user whom the graph has not heard of yet is nobody's relation so far, but not a stranger.

@@ -21,7 +21,7 @@ public sealed class SearchUsers(ISearch search)
     [Operation(Query = typeof(SearchUsersQuery), Answer = typeof(IReadOnlyList<FoundUserDto>))]
     public async Task<IResult> Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "users/search")] HttpRequest http, CancellationToken cancel)
     {
-        var parameters = QueryParameters.Of(http, "q", "limit");
+        var parameters = QueryParameters.Of(http);
         var query = new SearchUsersQuery(parameters.RequiredText("q"), parameters.Integer("limit", 1, 100, 20));
         var hits = await search.FindAsync(ReadModels.SearchIndex, query.Text, query.Limit, cancel);
         IReadOnlyList<FoundUserDto> found =
