@@ -1,9 +1,11 @@
+using System.Collections.Concurrent;
 using System.ComponentModel.DataAnnotations;
 using System.Text;
 using System.Text.Json.Nodes;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
+using Npgsql;
 
 namespace Agency.Analytics;
 
@@ -24,26 +26,38 @@ public sealed record TrackEventCommand(IReadOnlyList<ReadItem> Items);
 /// <summary>POST /events: keeps one event, or an array of them, each once. 200, or 207 when some were rejected.</summary>
 public sealed class TrackEvent(UnitOfWork work)
 {
+    // The months that have been seen to have a partition.
+    private static readonly ConcurrentDictionary<DateTime, bool> Months = new();
+
     [Function(nameof(TrackEvent)), RequireScope("events:write"), MaxBody(4 * 1024 * 1024)]
     [Operation(Body = typeof(EventBody), MaxItems = EventReader.MaxEvents, Answer = typeof(TrackedDto), OtherStatus = 207)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "events")] HttpRequest http, CancellationToken cancel)
     {
         var command = new TrackEventCommand(EventReader.Read(await http.ReadJsonBytesAsync(cancel), DateTimeOffset.UtcNow));
-        return await work.RunAsync(
-            http,
-            async () =>
-            {
-                var candidates = Distinct(command.Items);
-                var fresh = candidates.Count == 0 ? [] : await InsertAsync(candidates, cancel);
-                if (fresh.Count > 0)
-                    work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), Guid.CreateVersion7(), 1);
-                var answer = Report(command.Items, fresh);
-                return answer.Rejected == 0
-                    ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto)
-                    : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto);
-            },
-            cancel);
+        try
+        {
+            return await work.RunAsync(http, () => KeepAsync(command, cancel), cancel);
+        }
+        catch (PostgresException missing) when (missing.SqlState == PostgresErrorCodes.CheckViolation)
+        {
+            // A month that was there has been dropped since, as it was empty.
+            Months.Clear();
+            return await work.RunAsync(http, () => KeepAsync(command, cancel), cancel);
+        }
+    }
+
+    private async Task<Answer> KeepAsync(TrackEventCommand command, CancellationToken cancel)
+    {
+        var candidates = Distinct(command.Items);
+        var batch = Guid.CreateVersion7();
+        var fresh = candidates.Count == 0 ? [] : await InsertAsync(candidates, batch, cancel);
+        if (fresh.Count > 0)
+            work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), batch, 1);
+        var answer = Report(command.Items, fresh);
+        return answer.Rejected == 0
+            ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto)
+            : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto);
     }
 
     /// <summary>The first event of each message id.</summary>
@@ -72,8 +86,9 @@ public sealed class TrackEvent(UnitOfWork work)
     }
 
     /// <returns>The message ids that were not there.</returns>
-    private async Task<HashSet<string>> InsertAsync(List<TrackedEvent> events, CancellationToken cancel)
+    private async Task<HashSet<string>> InsertAsync(List<TrackedEvent> events, Guid batch, CancellationToken cancel)
     {
+        await AddMonthsAsync(events, cancel);
         // Concurrent batches with the same ids wait for each other in one order, so not in a circle.
         var sorted = events.Order(Comparer<TrackedEvent>.Create((a, b) => string.CompareOrdinal(a.MessageId, b.MessageId))).ToList();
         var inserted = await work.QueryAsync(
@@ -81,19 +96,38 @@ public sealed class TrackEvent(UnitOfWork work)
             with sent as (
               select * from unnest(
                 {sorted.ConvertAll(e => e.MessageId).ToArray()}, {sorted.ConvertAll(e => e.Event).ToArray()},
-                {sorted.ConvertAll(e => e.UserId).ToArray()}, {sorted.ConvertAll(e => e.AnonymousId).ToArray()},
+                {sorted.ConvertAll(e => e.UserId).ToArray()}, {sorted.ConvertAll(e => e.AnonymousId).ToArray()}, {sorted.ConvertAll(Visitor.Of).ToArray()},
                 {sorted.ConvertAll(e => e.Time.UtcDateTime).ToArray()},
                 {sorted.ConvertAll(e => Encoding.UTF8.GetString(e.Properties.Utf8.Span)).ToArray()})
-                as sent (message_id, name, user_id, anonymous_id, occurred_at, properties)
+                as sent (message_id, name, user_id, anonymous_id, visitor, occurred_at, properties)
             ), fresh as (
               insert into analytics.message_ids (message_id) select message_id from sent on conflict do nothing returning message_id
+            ), kept as (
+              insert into analytics.events (message_id, name, user_id, anonymous_id, visitor, occurred_at, batch_id, properties)
+              select message_id, name, user_id, anonymous_id,
+                coalesce((select analytics.visitor_of(i.user_id, false) from analytics.identities i
+                  where i.anonymous = (sent.user_id is null) and i.id = coalesce(sent.user_id, sent.anonymous_id)), visitor),
+                occurred_at, {batch}, properties::jsonb
+              from fresh join sent using (message_id)
+              returning message_id, occurred_at
+            ), pending as (
+              insert into analytics.pending_batches (batch_id, first_at, last_at)
+              select {batch}, min(occurred_at), max(occurred_at) from kept having count(*) > 0
             )
-            insert into analytics.events (message_id, name, user_id, anonymous_id, occurred_at, properties)
-            select message_id, name, user_id, anonymous_id, occurred_at, properties::jsonb from fresh join sent using (message_id)
-            returning message_id
+            select message_id from kept
             """,
             row => row.GetString(0),
             cancel);
         return inserted.ToHashSet(StringComparer.Ordinal);
+    }
+
+    /// <summary>Makes the partitions that the events need: months long gone, in an import; the coming ones are there already.</summary>
+    private async Task AddMonthsAsync(List<TrackedEvent> events, CancellationToken cancel)
+    {
+        foreach (var month in events.Select(e => Interval.Floor(Interval.Month, e.Time.UtcDateTime)).Distinct().Where(m => !Months.ContainsKey(m)))
+        {
+            await work.ExecuteAsync($"select analytics.add_partition({month})", cancel);
+            work.AfterCommit(() => Months.TryAdd(month, true));
+        }
     }
 }

@@ -41,6 +41,9 @@ begin
   if month < '1970-01-01' or month > (now() at time zone 'UTC') + interval '3 months' then
     raise exception 'No event is of %.', at using errcode = 'invalid_parameter_value';
   end if;
+  if to_regclass('analytics.' || name) is not null then
+    return;
+  end if;
   perform pg_advisory_xact_lock(hashtextextended('agency analytics partitions', 0));
   if to_regclass('analytics.' || name) is not null then
     return;
