@@ -51,10 +51,10 @@ internal static class AnalyticsHost
 
     public static string Line(
         string id, string order, string product, int quantity, decimal price, string time, string? user = null, string? country = "GB",
-        bool cancelled = false, string currency = "GBP", string? anonymous = null) => string.Create(CultureInfo.InvariantCulture, $$"""
+        bool cancelled = false, string currency = "GBP", string? anonymous = null, string? campaign = null) => string.Create(CultureInfo.InvariantCulture, $$"""
         {"messageId":{{Quoted(id)}},"event":"order-line","userId":{{Quoted(user)}},"anonymousId":{{Quoted(anonymous)}},"time":"{{time}}","properties":{
           "orderId":{{Quoted(order)}},"productId":{{Quoted(product)}},"product":"A thing","quantity":{{quantity}},"unitPrice":{{price}},
-          "currency":"{{currency}}","country":{{Quoted(country)}},"cancelled":{{(cancelled ? "true" : "false")}} } }
+          "currency":"{{currency}}","country":{{Quoted(country)}},"$utm_campaign":{{Quoted(campaign)}},"cancelled":{{(cancelled ? "true" : "false")}} } }
         """);
 
     /// <summary>What the log holds, in its order.</summary>

@@ -144,7 +144,7 @@ public sealed class RollupTests : IAsyncLifetime
             """{"interval":"day","from":null,"to":null,"currency":null,"totals":{"gross":0,"refunds":0,"net":0,"orders":0,"lines":0,"cancelledLines":0,"units":0},"series":[],"breakdown":[]}""",
             (await stranger.AskAsync("/analytics/revenue?by=country")).GetRawText());
         Assert.Equal(
-            """{"interval":"day","from":null,"to":null,"totals":{"active":0,"new":0,"returning":0,"anonymous":0,"events":0},"series":[]}""",
+            """{"interval":"day","from":null,"to":null,"totals":{"active":0,"new":0,"returning":0,"anonymous":0,"events":0,"sessions":0,"bounces":0,"sessionSeconds":null},"series":[]}""",
             (await stranger.AskAsync("/analytics/users")).GetRawText());
         Assert.Equal(2, (await stranger.AskAsync("/analytics/users?from=2011-01-01&to=2011-01-03")).GetProperty("series").GetArrayLength());
         Assert.Equal(2, (await stranger.AskAsync("/analytics/revenue?from=2011-01-01&to=2011-01-03&by=product")).GetProperty("series").GetArrayLength());
@@ -156,7 +156,7 @@ public sealed class RollupTests : IAsyncLifetime
         await TrackRandomAsync(seed: 10, events: 200);
         await DeliverAllAsync();
         await using var source = Npgsql.NpgsqlDataSource.Create(_host.Database.Settings.App);
-        foreach (var table in await _host.Database.QueryAsync<string>("select tablename::text from pg_tables where schemaname = 'analytics'"))
+        foreach (var table in new[] { "events", "message_ids", "event_counts", "revenue", "orders", "sessions", "visits", "uniques" })
         {
             await using var batch = source.CreateBatch();
             batch.BatchCommands.Add(new("select set_config('agency.tenant', 'beta', true)"));
@@ -211,10 +211,12 @@ public sealed class RollupTests : IAsyncLifetime
     {
         var random = new Random(seed);
         var start = new DateTime(2010, 11, 20, 0, 0, 0, DateTimeKind.Utc);
+        var before = start;
         var all = Enumerable.Range(0, events).Select(i =>
         {
-            // Some on the boundary of an hour, day, week or month.
-            var time = start.AddSeconds(random.Next(80 * 24 * 3600));
+            // Some soon after the one before, so that there are sessions; some on the boundary of an hour, day, week or month.
+            var time = random.Next(3) > 0 && i > 0 ? before.AddMinutes(random.Next(-40, 40)) : start.AddSeconds(random.Next(80 * 24 * 3600));
+            before = time;
             time = random.Next(5) == 0 ? Interval.Floor(new[] { "hour", "day", "week", "month" }[random.Next(4)], time.AddDays(35)) : time;
             var text = time.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture);
             var user = random.Next(3) > 0 ? "u" + random.Next(40) : null;
@@ -222,7 +224,7 @@ public sealed class RollupTests : IAsyncLifetime
             var e = random.Next(4) == 0
                 ? AnalyticsHost.Page($"{i}", user, text, anonymous)
                 : AnalyticsHost.Line($"{i}", "o" + random.Next(events / 8), "p" + random.Next(25), random.Next(-4, 12), random.Next(0, 5000) / 100m, text, user,
-                    new[] { "GB", "DE", "FR", null }[random.Next(4)], random.Next(8) == 0, anonymous: anonymous);
+                    new[] { "GB", "DE", "FR", null }[random.Next(4)], random.Next(8) == 0, anonymous: anonymous, campaign: new[] { "spring", "sale", null }[random.Next(3)]);
             return (Organisation: Organisations[random.Next(random.Next(1, 4))], Event: e);
         }).ToList();
         foreach (var organisation in all.GroupBy(e => e.Organisation))
@@ -235,8 +237,9 @@ public sealed class RollupTests : IAsyncLifetime
 
     private Task<List<string>> TablesAsync() => _host.Database.QueryAsync<string>("""
         select 'revenue ' || r::text from analytics.revenue r union all select 'counts ' || c::text from analytics.event_counts c
-        union all select 'orders ' || o::text from analytics.orders o union all select 'visitors ' || v::text from analytics.visitors v
-        union all select 'days ' || d::text from analytics.visitor_days d order by 1
+        union all select 'orders ' || o::text from analytics.orders o union all select 'sessions ' || s::text from analytics.sessions s
+        union all select 'visits ' || v::text from analytics.visits v
+        union all select 'uniques ' || concat_ws(',', tenant_id, kind, resolution, start, members, sketch) from analytics.uniques order by 1
         """);
 
     private async Task AssertAnswersEqualRawEventsAsync()
@@ -291,12 +294,33 @@ public sealed class RollupTests : IAsyncLifetime
                     Assert.All(users.GetProperty("series").EnumerateArray().Append(users.GetProperty("totals")),
                         p => Assert.Equal(p.GetProperty("active").GetInt64(), p.GetProperty("new").GetInt64() + p.GetProperty("returning").GetInt64()));
 
+                    expected = await _host.Database.QueryAsync<string>($"""
+                        with marked as (
+                          select who, occurred_at, occurred_at - lag(occurred_at) over (partition by who order by occurred_at) < interval '30 minutes' as goes_on
+                          from (select coalesce('u' || user_id, 'a' || anonymous_id) as who, occurred_at from analytics.events where tenant_id = '{organisation}') as e
+                          where who is not null
+                        ), numbered as (
+                          select who, occurred_at, count(*) filter (where goes_on is not true) over (partition by who order by occurred_at rows unbounded preceding) as n from marked
+                        ), sessions as (
+                          select min(occurred_at) as start, max(occurred_at) - min(occurred_at) as length, count(*) as events from numbered group by who, n
+                        )
+                        select concat_ws('|', to_char(date_trunc('{interval}', start, 'UTC') at time zone 'UTC', 'YYYY-MM-DD HH24'),
+                          count(*), count(*) filter (where events = 1), round(extract(epoch from avg(length))::numeric, 3))
+                        from sessions where start >= '{from}' and start < '{to}' group by date_trunc('{interval}', start, 'UTC') order by 1
+                        """);
+                    Assert.Equal(expected.Select(Plain), Points(users, "sessions", "bounces", "sessionSeconds"));
+
                     if (from.Contains("T00", StringComparison.Ordinal))
-                        foreach (var by in new[] { "country", "product" })
+                        foreach (var by in new[] { "country", "product", "campaign" })
                         {
                             var top = (await client.AskAsync($"/analytics/revenue?{query}&by={by}&limit=20")).GetProperty("breakdown").EnumerateArray().Select(b => string.Join('|',
                                 new[] { "gross", "refunds", "net", "lines", "cancelledLines", "units" }.Select(f => Number(b.GetProperty(f))).Prepend(b.GetProperty("key").GetString() ?? "")));
-                            var key = by == "country" ? "coalesce(properties ->> 'country', '')" : "(properties ->> 'productId')";
+                            var key = by switch
+                            {
+                                "country" => "coalesce(properties ->> 'country', '')",
+                                "product" => "(properties ->> 'productId')",
+                                _ => "coalesce(properties ->> '$utm_campaign', '')",
+                            };
                             expected = await _host.Database.QueryAsync<string>($"""
                                 select concat_ws('|', {key}, {lines}) from ({raw}) as e where name = 'order-line' and {within}
                                 group by {key} order by coalesce(sum(amount) filter (where amount > 0), 0) desc, {key} collate "C" limit 20
@@ -313,7 +337,7 @@ public sealed class RollupTests : IAsyncLifetime
     [
         .. answer.GetProperty("series").EnumerateArray()
             .Select(p => (Start: p.GetProperty("start").GetString()!, Values: fields.Select(f => Number(p.GetProperty(f))).ToList()))
-            .Where(p => p.Values.Exists(v => v != "0"))
+            .Where(p => p.Values.Exists(v => v is not ("0" or "null")))
             .Select(p => p.Start[..13].Replace('T', ' ') + "|" + string.Join('|', p.Values)),
     ];
 

@@ -8,8 +8,9 @@ namespace Agency.Analytics;
 /// <param name="Currency">ISO 4217.</param>
 /// <param name="Country">ISO 3166 alpha-2, or null when unknown.</param>
 /// <param name="Cancelled">True when the line belongs to a cancelled order.</param>
+/// <param name="Campaign">The property <c>$utm_campaign</c>, or null when no campaign brought it.</param>
 public readonly record struct OrderLine(
-    string OrderId, string ProductId, int Quantity, decimal UnitPrice, string Currency, string? Country, bool Cancelled)
+    string OrderId, string ProductId, int Quantity, decimal UnitPrice, string Currency, string? Country, bool Cancelled, string? Campaign)
 {
     public const string EventName = "order-line";
 
@@ -26,7 +27,7 @@ public readonly record struct OrderLine(
     public static string? TryRead(ReadOnlySpan<byte> properties, out OrderLine line)
     {
         var json = new Utf8JsonReader(properties);
-        string? orderId = null, productId = null, currency = null, country = null, error = null;
+        string? orderId = null, productId = null, currency = null, country = null, campaign = null, error = null;
         int? quantity = null;
         decimal? unitPrice = null;
         var cancelled = false;
@@ -47,6 +48,8 @@ public readonly record struct OrderLine(
                 country = Code(ref json, 2, "properties.country must be an ISO 3166 alpha-2 code such as GB, or null", ref error);
             else if (json.ValueTextEquals("cancelled"u8))
                 cancelled = Flag(ref json, ref error);
+            else if (json.ValueTextEquals("$utm_campaign"u8))
+                EventReader.Text(ref json, "properties.$utm_campaign", ref campaign, ref error);
             else
                 json.Skip();
         }
@@ -57,7 +60,7 @@ public readonly record struct OrderLine(
             : unitPrice is null ? "properties.unitPrice is missing"
             : currency is null ? "properties.currency is missing"
             : null;
-        line = error is null ? new(orderId!, productId!, quantity!.Value, unitPrice!.Value, currency!, country, cancelled) : default;
+        line = error is null ? new(orderId!, productId!, quantity!.Value, unitPrice!.Value, currency!, country, cancelled, campaign) : default;
         return error;
     }
 

@@ -3,43 +3,49 @@ using System.Text.Json;
 
 namespace Agency.Analytics;
 
-/// <summary>What some events of one organisation add to its rollups: sums by key, in memory, so that each key is written once.</summary>
-public sealed class Rollup
+/// <summary>
+/// What some events of one organisation add to its rollups, or take from them: sums by key, in memory, so that each key is written once.
+/// </summary>
+/// <param name="sign">1, or -1 when the events are gone.</param>
+public sealed class Rollup(int sign = 1)
 {
-    public readonly record struct CountKey(string Resolution, DateTime Start, string Name);
+    /// <summary>The resolutions of sums.</summary>
+    private static readonly string[] Resolutions = [Interval.Hour, Interval.Day, Interval.Month];
 
-    public readonly record struct VisitorKey(bool Anonymous, string Id);
+    public readonly record struct CountKey(string Resolution, DateTime Start, string Name);
 
     public readonly record struct OrderKey(string Currency, string Id);
 
-    /// <param name="Dimension"><c>all</c>, <c>country</c> or <c>product</c>.</param>
+    /// <param name="Dimension"><c>all</c>, <c>country</c>, <c>product</c> or <c>campaign</c>.</param>
     public readonly record struct RevenueKey(string Dimension, string Resolution, DateTime Start, string Currency, string Key);
 
     public Dictionary<CountKey, long> Counts { get; } = [];
 
-    /// <summary>The earliest event of each visitor.</summary>
-    public Dictionary<VisitorKey, DateTime> FirstSeen { get; } = [];
+    /// <summary>When each visitor was there.</summary>
+    public Dictionary<long, List<DateTime>> Times { get; } = [];
 
-    /// <summary>The hours of each day in which a visitor was there; bit 0 is the hour from midnight.</summary>
-    public Dictionary<(DateOnly Day, VisitorKey Visitor), int> Hours { get; } = [];
+    /// <summary>Who was there in an hour, by <see cref="UniqueKinds"/>.</summary>
+    public Dictionary<(string Kind, DateTime Hour), HashSet<long>> Members { get; } = [];
 
-    /// <summary>The hour of the earliest line that is not cancelled.</summary>
-    public Dictionary<OrderKey, DateTime> Orders { get; } = [];
+    /// <summary>Lines that are not cancelled, by the hour they are in.</summary>
+    public Dictionary<(OrderKey Order, DateTime Hour), long> Orders { get; } = [];
 
     public Dictionary<RevenueKey, RevenueTotals> Revenue { get; } = [];
 
+    /// <summary>Sessions and new users.</summary>
+    public Dictionary<(string Resolution, DateTime Start), VisitTotals> Visits { get; } = [];
+
+    /// <param name="visitor">Whom it counts for; null when that is nobody.</param>
     /// <exception cref="JsonException">An order line is none; the slice that took it should have refused it.</exception>
-    public void Add(TrackedEvent e)
+    public void Add(TrackedEvent e, long? visitor)
     {
         var time = e.Time.UtcDateTime;
-        foreach (var resolution in (ReadOnlySpan<string>)[Interval.Hour, Interval.Day, Interval.Month])
-            At(Counts, new(resolution, Interval.Floor(resolution, time), e.Event))++;
-        if ((e.UserId ?? e.AnonymousId) is { } id)
+        foreach (var resolution in Resolutions)
+            At(Counts, new(resolution, Interval.Floor(resolution, time), e.Event)) += sign;
+        if (visitor is { } who)
         {
-            var visitor = new VisitorKey(e.UserId is null, id);
-            ref var first = ref CollectionsMarshal.GetValueRefOrAddDefault(FirstSeen, visitor, out var known);
-            first = known && first < time ? first : time;
-            At(Hours, (DateOnly.FromDateTime(time), visitor)) |= 1 << time.Hour;
+            (CollectionsMarshal.GetValueRefOrAddDefault(Times, who, out _) ??= []).Add(time);
+            See(UniqueKinds.Of(who), time, who);
         }
 
         if (e.Event != OrderLine.EventName)
@@ -47,21 +53,27 @@ public sealed class Rollup
         if (OrderLine.TryRead(e.Properties.Utf8.Span, out var line) is { } wrong)
             throw new JsonException($"The event {e.MessageId} is no order line: {wrong}.");
         Add(line, time);
+        if (visitor is { } buyer)
+            See(UniqueKinds.Customer(line.Currency), time, buyer);
     }
 
     /// <summary>Counts an order in the hour of its first line, or stops counting it there.</summary>
     public void CountOrder(string currency, DateTime hour, int orders)
     {
-        foreach (var resolution in (ReadOnlySpan<string>)[Interval.Hour, Interval.Day, Interval.Month])
+        foreach (var resolution in Resolutions)
             Book(new("all", resolution, Interval.Floor(resolution, hour), currency, ""), RevenueTotals.Zero with { Orders = orders });
     }
+
+    /// <summary>Counts a session where it starts, or stops counting it there.</summary>
+    public void CountSession(Session session, int sessions) => Book(session.Start, new(
+        0, sessions, session.Events == 1 ? sessions : 0, sessions * ((session.Last - session.Start).Ticks / TimeSpan.TicksPerMicrosecond)));
+
+    /// <summary>Counts a user as new where the first event is, or stops counting it there.</summary>
+    public void CountNewUser(DateTime first, int users) => Book(first, new(users, 0, 0, 0));
 
     public static int Compare(CountKey a, CountKey b) => string.CompareOrdinal(a.Resolution, b.Resolution) is var c and not 0 ? c
         : a.Start.CompareTo(b.Start) is var d and not 0 ? d
         : string.CompareOrdinal(a.Name, b.Name);
-
-    public static int Compare(VisitorKey a, VisitorKey b) =>
-        a.Anonymous.CompareTo(b.Anonymous) is var c and not 0 ? c : string.CompareOrdinal(a.Id, b.Id);
 
     public static int Compare(OrderKey a, OrderKey b) =>
         string.CompareOrdinal(a.Currency, b.Currency) is var c and not 0 ? c : string.CompareOrdinal(a.Id, b.Id);
@@ -74,8 +86,9 @@ public sealed class Rollup
 
     private void Add(in OrderLine line, DateTime time)
     {
-        var amount = line.Amount;
-        var totals = new RevenueTotals(decimal.Max(amount, 0), decimal.Max(-amount, 0), amount, 0, 1, line.Cancelled ? 1 : 0, line.Quantity);
+        var amount = line.Amount * sign;
+        var totals = line.Amount > 0 ? RevenueTotals.Zero with { Gross = amount } : RevenueTotals.Zero with { Refunds = -amount };
+        totals = totals with { Net = amount, Lines = sign, CancelledLines = line.Cancelled ? sign : 0, Units = line.Quantity * sign };
         Book(new("all", Interval.Hour, Interval.Floor(Interval.Hour, time), line.Currency, ""), totals);
         foreach (var resolution in (ReadOnlySpan<string>)[Interval.Day, Interval.Month])
         {
@@ -83,13 +96,23 @@ public sealed class Rollup
             Book(new("all", resolution, start, line.Currency, ""), totals);
             Book(new("country", resolution, start, line.Currency, line.Country ?? ""), totals);
             Book(new("product", resolution, start, line.Currency, line.ProductId), totals);
+            Book(new("campaign", resolution, start, line.Currency, line.Campaign ?? ""), totals);
         }
 
-        if (line.Cancelled)
-            return;
-        var hour = Interval.Floor(Interval.Hour, time);
-        ref var first = ref CollectionsMarshal.GetValueRefOrAddDefault(Orders, new(line.Currency, line.OrderId), out var known);
-        first = known && first < hour ? first : hour;
+        if (!line.Cancelled)
+            At(Orders, (new(line.Currency, line.OrderId), Interval.Floor(Interval.Hour, time))) += sign;
+    }
+
+    private void See(string kind, DateTime time, long visitor) =>
+        (CollectionsMarshal.GetValueRefOrAddDefault(Members, (kind, Interval.Floor(Interval.Hour, time)), out _) ??= []).Add(visitor);
+
+    private void Book(DateTime time, VisitTotals totals)
+    {
+        foreach (var resolution in Resolutions)
+        {
+            ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(Visits, (resolution, Interval.Floor(resolution, time)), out _);
+            sum = sum.Add(totals);
+        }
     }
 
     private void Book(RevenueKey key, RevenueTotals totals)
@@ -101,4 +124,24 @@ public sealed class Rollup
     private static ref TValue At<TKey, TValue>(Dictionary<TKey, TValue> sums, TKey key)
         where TKey : notnull
         where TValue : struct => ref CollectionsMarshal.GetValueRefOrAddDefault(sums, key, out _);
+}
+
+/// <param name="NewUsers">Users whose first event ever it is.</param>
+/// <param name="Bounces">Sessions of one event.</param>
+/// <param name="Duration">Of all sessions, microseconds.</param>
+public readonly record struct VisitTotals(long NewUsers, long Sessions, long Bounces, long Duration)
+{
+    public VisitTotals Add(VisitTotals b) => new(NewUsers + b.NewUsers, Sessions + b.Sessions, Bounces + b.Bounces, Duration + b.Duration);
+}
+
+/// <summary>Whom the table of uniques counts.</summary>
+public static class UniqueKinds
+{
+    public const string User = "user";
+    public const string Anonymous = "anonymous";
+
+    public static string Of(long visitor) => Visitor.IsAnonymous(visitor) ? Anonymous : User;
+
+    /// <summary>Those with an order line in this currency.</summary>
+    public static string Customer(string currency) => "customer/" + currency;
 }

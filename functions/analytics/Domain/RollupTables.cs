@@ -3,118 +3,214 @@ using Agency.Platform;
 namespace Agency.Analytics;
 
 /// <summary>
-/// Adds a <see cref="Rollup"/> to the tables, with one statement for each and its keys sorted, so that two batches lock the rows they
-/// share in the same order. All of it is sums, minima and sets of bits: the order of batches does not matter.
+/// The rollups of an organisation, changed in the transaction that <paramref name="work"/> is in and under its <see cref="LockAsync"/>.
+/// All but sessions is sums and sets, so the order of batches does not matter; sessions and who is new are worked out from what is there.
 /// </summary>
-public static class RollupTables
+/// <param name="work">The transaction.</param>
+/// <param name="scratch">True for the copies in which they are built anew.</param>
+public sealed class RollupTables(UnitOfWork work, bool scratch = false)
 {
-    /// <summary>In the transaction that <paramref name="work"/> is in. Adds to the rollup what the orders seen before make of its revenue.</summary>
-    public static async Task AddAsync(this UnitOfWork work, Rollup rollup, CancellationToken cancel)
+    private readonly Sql _schema = scratch ? (Sql)$"pg_temp" : $"analytics";
+
+    /// <summary>
+    /// Lets one transaction at a time count events of the organisation or take them out of the counts, until it ends. So each of them finds
+    /// what the one before has left, and knows of every event whether it is counted.
+    /// </summary>
+    public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.ExecuteAsync(
+        $"select pg_advisory_xact_lock(hashtextextended('agency analytics ' || current_setting('agency.tenant'), 0))", cancel);
+
+    /// <summary>Adds events, sessions and all.</summary>
+    public async Task AddAsync(Rollup rollup, CancellationToken cancel)
     {
-        await CountEventsAsync(rollup, work, cancel);
-        await SeeVisitorsAsync(rollup, work, cancel);
-        await CountOrdersAsync(rollup, work, cancel);
-        await AddRevenueAsync(rollup, work, cancel);
+        await AddSessionsAsync(rollup, cancel);
+        await AddMembersAsync(rollup, cancel);
+        await AddSumsAsync(rollup, cancel);
     }
 
-    private static Task CountEventsAsync(Rollup rollup, UnitOfWork work, CancellationToken cancel)
+    /// <summary>Adds, or takes away, what is but added up.</summary>
+    public async Task AddSumsAsync(Rollup rollup, CancellationToken cancel)
+    {
+        await CountOrdersAsync(rollup, cancel);
+        await CountEventsAsync(rollup, cancel);
+        await AddRevenueAsync(rollup, cancel);
+        await AddVisitsAsync(rollup, cancel);
+    }
+
+    /// <summary>Puts sessions in the place of others, and books the difference.</summary>
+    public async Task ReplaceSessionsAsync(
+        Rollup rollup, IReadOnlyCollection<(long Visitor, Session Session)> gone, IReadOnlyCollection<(long Visitor, Session Session)> come, CancellationToken cancel)
+    {
+        foreach (var (_, session) in gone)
+            rollup.CountSession(session, -1);
+        foreach (var (_, session) in come)
+            rollup.CountSession(session, 1);
+        var kept = come.Select(c => (c.Visitor, c.Session.Start)).ToHashSet();
+        var deleted = gone.Where(g => !kept.Contains((g.Visitor, g.Session.Start))).ToList();
+        if (deleted.Count > 0)
+            await work.ExecuteAsync(
+                $"""
+                delete from {_schema}.sessions s
+                using unnest({deleted.ConvertAll(d => d.Visitor).ToArray()}, {deleted.ConvertAll(d => d.Session.Start).ToArray()}) as gone (visitor, start)
+                where s.visitor = gone.visitor and s.start = gone.start
+                """,
+                cancel);
+        if (come.Count > 0)
+            await work.ExecuteAsync(
+                $"""
+                insert into {_schema}.sessions (visitor, start, last, events)
+                select * from unnest({come.Select(c => c.Visitor).ToArray()}, {come.Select(c => c.Session.Start).ToArray()},
+                  {come.Select(c => c.Session.Last).ToArray()}, {come.Select(c => c.Session.Events).ToArray()})
+                on conflict (tenant_id, visitor, start) do update set last = excluded.last, events = excluded.events
+                """,
+                cancel);
+    }
+
+    /// <summary>When each of these was first there, as far as he was.</summary>
+    public async Task<Dictionary<long, DateTime>> FirstSeenAsync(IReadOnlyCollection<long> visitors, CancellationToken cancel) => visitors.Count == 0 ? [] : (await work.QueryAsync(
+        $"""
+        select visitor, first.start from unnest({visitors.ToArray()}) as visitor
+        cross join lateral (select start from {_schema}.sessions s where s.visitor = visitor.visitor order by start limit 1) as first
+        """,
+        row => (row.GetInt64(0), row.GetFieldValue<DateTime>(1)),
+        cancel)).ToDictionary();
+
+    private async Task AddSessionsAsync(Rollup rollup, CancellationToken cancel)
+    {
+        if (rollup.Times.Count == 0)
+            return;
+        var visitors = rollup.Times.OrderBy(v => v.Key).ToList();
+        visitors.ForEach(v => v.Value.Sort());
+        // Of each the session that began last before these events, and those among them.
+        var known = (await work.QueryAsync(
+            $"""
+            select sent.visitor, near.start, near.last, near.events
+            from unnest({visitors.ConvertAll(v => v.Key).ToArray()}, {visitors.ConvertAll(v => v.Value[0] - Session.Silence).ToArray()},
+              {visitors.ConvertAll(v => v.Value[^1] + Session.Silence).ToArray()}) as sent (visitor, low, high)
+            cross join lateral (
+              (select start, last, events from {_schema}.sessions s where s.visitor = sent.visitor and s.start <= sent.low order by start desc limit 1)
+              union all
+              select start, last, events from {_schema}.sessions s where s.visitor = sent.visitor and s.start > sent.low and s.start < sent.high
+            ) as near
+            """,
+            row => (Visitor: row.GetInt64(0), Session: new Session(row.GetFieldValue<DateTime>(1), row.GetFieldValue<DateTime>(2), row.GetInt64(3))),
+            cancel)).ToLookup(row => row.Visitor, row => row.Session);
+        // Only of those who are not known to have been there before it has to be asked whether they come back later.
+        var later = await FirstSeenAsync([.. visitors.Where(v => !Visitor.IsAnonymous(v.Key) && !known.Contains(v.Key)).Select(v => v.Key)], cancel);
+        var (gone, come) = (new List<(long, Session)>(), new List<(long, Session)>(visitors.Count));
+        foreach (var (visitor, times) in visitors)
+        {
+            var old = known[visitor].ToList();
+            var joined = Session.Join(old.Concat(times.Select(Session.Of)));
+            gone.AddRange(old.Except(joined).Select(session => (visitor, session)));
+            come.AddRange(joined.Except(old).Select(session => (visitor, session)));
+            if (Visitor.IsAnonymous(visitor))
+                continue;
+            DateTime? before = old.Count > 0 ? old.Min(s => s.Start) : later.TryGetValue(visitor, out var first) ? first : null;
+            if (before <= times[0])
+                continue;
+            if (before is { } was)
+                rollup.CountNewUser(was, -1);
+            rollup.CountNewUser(times[0], 1);
+        }
+
+        await ReplaceSessionsAsync(rollup, gone, come, cancel);
+    }
+
+    private async Task AddMembersAsync(Rollup rollup, CancellationToken cancel)
+    {
+        var sketches = new Dictionary<UniqueKey, Sketch>();
+        foreach (var ((kind, hour), members) in rollup.Members)
+            foreach (var resolution in UniqueTable.Resolutions)
+            {
+                var key = new UniqueKey(kind, resolution, Interval.Floor(resolution, hour));
+                if (!sketches.TryGetValue(key, out var sketch))
+                    sketches.Add(key, sketch = new());
+                foreach (var member in members)
+                    sketch.Add(member);
+            }
+
+        await new UniqueTable(work, _schema).UniteAsync(sketches, cancel);
+    }
+
+    /// <summary>An order counts in the hour of its first line, so it moves when an earlier one comes, or when that goes.</summary>
+    private async Task CountOrdersAsync(Rollup rollup, CancellationToken cancel)
+    {
+        if (rollup.Orders.Count == 0)
+            return;
+        var ids = rollup.Orders.Keys.Select(k => k.Order).Distinct().ToList();
+        var before = await FirstHoursAsync(ids, cancel);
+        var lines = rollup.Orders.ToList();
+        await work.ExecuteAsync(
+            $"""
+            insert into {_schema}.orders as kept (currency, order_id, hour, lines)
+            select * from unnest({lines.ConvertAll(l => l.Key.Order.Currency).ToArray()}, {lines.ConvertAll(l => l.Key.Order.Id).ToArray()},
+              {lines.ConvertAll(l => l.Key.Hour).ToArray()}, {lines.ConvertAll(l => l.Value).ToArray()})
+            on conflict (tenant_id, currency, order_id, hour) do update set lines = kept.lines + excluded.lines
+            """,
+            cancel);
+        Dictionary<Rollup.OrderKey, DateTime> after;
+        if (lines.Exists(l => l.Value < 0))
+        {
+            await work.ExecuteAsync(
+                $"""
+                delete from {_schema}.orders o
+                using unnest({ids.ConvertAll(o => o.Currency).ToArray()}, {ids.ConvertAll(o => o.Id).ToArray()}) as asked (currency, order_id)
+                where o.currency = asked.currency and o.order_id = asked.order_id and o.lines = 0
+                """,
+                cancel);
+            after = await FirstHoursAsync(ids, cancel);
+        }
+        else
+        {
+            after = lines.Select(l => (Order: l.Key.Order, Hour: l.Key.Hour)).Concat(before.Select(b => (Order: b.Key, Hour: b.Value)))
+                .GroupBy(l => l.Order).ToDictionary(g => g.Key, g => g.Min(l => l.Hour));
+        }
+
+        foreach (var order in ids)
+        {
+            var (was, has) = (before.TryGetValue(order, out var old), after.TryGetValue(order, out var now));
+            if (was && !(has && old == now))
+                rollup.CountOrder(order.Currency, old, -1);
+            if (has && !(was && old == now))
+                rollup.CountOrder(order.Currency, now, 1);
+        }
+    }
+
+    private async Task<Dictionary<Rollup.OrderKey, DateTime>> FirstHoursAsync(List<Rollup.OrderKey> orders, CancellationToken cancel) => (await work.QueryAsync(
+        $"""
+        select asked.currency, asked.order_id, first.hour
+        from unnest({orders.ConvertAll(o => o.Currency).ToArray()}, {orders.ConvertAll(o => o.Id).ToArray()}) as asked (currency, order_id)
+        cross join lateral (
+          select hour from {_schema}.orders o where o.currency = asked.currency and o.order_id = asked.order_id order by hour limit 1) as first
+        """,
+        row => (new Rollup.OrderKey(row.GetString(0), row.GetString(1)), row.GetFieldValue<DateTime>(2)),
+        cancel)).ToDictionary();
+
+    private async Task CountEventsAsync(Rollup rollup, CancellationToken cancel)
     {
         var rows = rollup.Counts.ToList();
-        rows.Sort((a, b) => Rollup.Compare(a.Key, b.Key));
-        return rows.Count == 0 ? Task.CompletedTask : work.ExecuteAsync(
+        if (rows.Count == 0)
+            return;
+        await work.ExecuteAsync(
             $"""
-            insert into analytics.event_counts as kept (resolution, start, name, events)
+            insert into {_schema}.event_counts as kept (resolution, start, name, events)
             select * from unnest({rows.ConvertAll(r => r.Key.Resolution).ToArray()}, {rows.ConvertAll(r => r.Key.Start).ToArray()},
               {rows.ConvertAll(r => r.Key.Name).ToArray()}, {rows.ConvertAll(r => r.Value).ToArray()})
             on conflict (tenant_id, resolution, start, name) do update set events = kept.events + excluded.events
             """,
             cancel);
+        if (rows.Exists(r => r.Value < 0))
+            await work.ExecuteAsync($"delete from {_schema}.event_counts where events = 0", cancel);
     }
 
-    /// <summary>Most visitors are known already: those are left out by a read, since an upsert that changes nothing would still lock and log the row.</summary>
-    private static async Task SeeVisitorsAsync(Rollup rollup, UnitOfWork work, CancellationToken cancel)
-    {
-        if (rollup.FirstSeen.Count == 0)
-            return;
-        var visitors = rollup.FirstSeen.ToList();
-        visitors.Sort((a, b) => Rollup.Compare(a.Key, b.Key));
-        await work.ExecuteAsync(
-            $"""
-            insert into analytics.visitors as kept (anonymous, visitor_id, first_seen)
-            select seen.*
-            from unnest({visitors.ConvertAll(v => v.Key.Anonymous).ToArray()}, {visitors.ConvertAll(v => v.Key.Id).ToArray()},
-              {visitors.ConvertAll(v => v.Value).ToArray()}) as seen (anonymous, visitor_id, first_seen)
-            where not exists (select from analytics.visitors v
-              where v.anonymous = seen.anonymous and v.visitor_id = seen.visitor_id and v.first_seen <= seen.first_seen)
-            on conflict (tenant_id, anonymous, visitor_id) do update set first_seen = least(kept.first_seen, excluded.first_seen)
-            """,
-            cancel);
-        var days = rollup.Hours.ToList();
-        days.Sort((a, b) => a.Key.Day.CompareTo(b.Key.Day) is var c and not 0 ? c : Rollup.Compare(a.Key.Visitor, b.Key.Visitor));
-        await work.ExecuteAsync(
-            $"""
-            insert into analytics.visitor_days as kept (day, anonymous, visitor_id, hours)
-            select seen.*
-            from unnest({days.ConvertAll(d => d.Key.Day).ToArray()}, {days.ConvertAll(d => d.Key.Visitor.Anonymous).ToArray()},
-              {days.ConvertAll(d => d.Key.Visitor.Id).ToArray()}, {days.ConvertAll(d => d.Value).ToArray()}) as seen (day, anonymous, visitor_id, hours)
-            where not exists (select from analytics.visitor_days d
-              where d.day = seen.day and d.anonymous = seen.anonymous and d.visitor_id = seen.visitor_id and d.hours & seen.hours = seen.hours)
-            on conflict (tenant_id, day, anonymous, visitor_id) do update set hours = kept.hours | excluded.hours
-            """,
-            cancel);
-    }
-
-    /// <summary>An order that is new is counted in the hour of its first line; one of which an earlier line has come moves there.</summary>
-    private static async Task CountOrdersAsync(Rollup rollup, UnitOfWork work, CancellationToken cancel)
-    {
-        if (rollup.Orders.Count == 0)
-            return;
-        var orders = rollup.Orders.ToList();
-        orders.Sort((a, b) => Rollup.Compare(a.Key, b.Key));
-        var (currencies, ids, hours) = (orders.ConvertAll(o => o.Key.Currency).ToArray(), orders.ConvertAll(o => o.Key.Id).ToArray(), orders.ConvertAll(o => o.Value).ToArray());
-        var added = await work.QueryAsync(
-            $"""
-            insert into analytics.orders (currency, order_id, hour) select * from unnest({currencies}, {ids}, {hours})
-            on conflict do nothing
-            returning currency, hour
-            """,
-            row => (Currency: row.GetString(0), Hour: row.GetFieldValue<DateTime>(1)),
-            cancel);
-        foreach (var (currency, hour) in added)
-            rollup.CountOrder(currency, hour, 1);
-        if (added.Count == orders.Count)
-            return;
-        // The statement after the insert sees also what another batch has just committed, so each order is counted by one of them.
-        foreach (var (currency, from, to) in await work.QueryAsync(
-            $"""
-            with moved as (
-              select o.currency, o.order_id, o.hour as old_hour, line.hour as new_hour
-              from analytics.orders o
-              join unnest({currencies}, {ids}, {hours}) as line (currency, order_id, hour) using (currency, order_id)
-              where line.hour < o.hour
-              order by o.currency collate "C", o.order_id collate "C"
-              for update of o
-            )
-            update analytics.orders o set hour = moved.new_hour
-            from moved
-            where o.currency = moved.currency and o.order_id = moved.order_id
-            returning o.currency, moved.old_hour, moved.new_hour
-            """,
-            row => (row.GetString(0), row.GetFieldValue<DateTime>(1), row.GetFieldValue<DateTime>(2)),
-            cancel))
-        {
-            rollup.CountOrder(currency, from, -1);
-            rollup.CountOrder(currency, to, 1);
-        }
-    }
-
-    private static Task AddRevenueAsync(Rollup rollup, UnitOfWork work, CancellationToken cancel)
+    private async Task AddRevenueAsync(Rollup rollup, CancellationToken cancel)
     {
         var rows = rollup.Revenue.ToList();
-        rows.Sort((a, b) => Rollup.Compare(a.Key, b.Key));
-        return rows.Count == 0 ? Task.CompletedTask : work.ExecuteAsync(
+        if (rows.Count == 0)
+            return;
+        await work.ExecuteAsync(
             $"""
-            insert into analytics.revenue as kept
+            insert into {_schema}.revenue as kept
               (dimension, resolution, start, currency, key, gross, refunds, orders, lines, cancelled_lines, units)
             select * from unnest({rows.ConvertAll(r => r.Key.Dimension).ToArray()}, {rows.ConvertAll(r => r.Key.Resolution).ToArray()},
               {rows.ConvertAll(r => r.Key.Start).ToArray()}, {rows.ConvertAll(r => r.Key.Currency).ToArray()}, {rows.ConvertAll(r => r.Key.Key).ToArray()},
@@ -125,5 +221,27 @@ public static class RollupTables
               lines = kept.lines + excluded.lines, cancelled_lines = kept.cancelled_lines + excluded.cancelled_lines, units = kept.units + excluded.units
             """,
             cancel);
+        if (rows.Exists(r => r.Value.Lines < 0))
+            await work.ExecuteAsync($"delete from {_schema}.revenue where lines = 0", cancel);
+    }
+
+    private async Task AddVisitsAsync(Rollup rollup, CancellationToken cancel)
+    {
+        var rows = rollup.Visits.Where(r => r.Value != default).ToList();
+        if (rows.Count == 0)
+            return;
+        await work.ExecuteAsync(
+            $"""
+            insert into {_schema}.visits as kept (resolution, start, new_users, sessions, bounces, duration)
+            select * from unnest({rows.ConvertAll(r => r.Key.Resolution).ToArray()}, {rows.ConvertAll(r => r.Key.Start).ToArray()},
+              {rows.ConvertAll(r => r.Value.NewUsers).ToArray()}, {rows.ConvertAll(r => r.Value.Sessions).ToArray()},
+              {rows.ConvertAll(r => r.Value.Bounces).ToArray()}, {rows.ConvertAll(r => r.Value.Duration).ToArray()})
+            on conflict (tenant_id, resolution, start) do update set
+              new_users = kept.new_users + excluded.new_users, sessions = kept.sessions + excluded.sessions,
+              bounces = kept.bounces + excluded.bounces, duration = kept.duration + excluded.duration
+            """,
+            cancel);
+        if (rows.Exists(r => r.Value.Sessions < 0 || r.Value.NewUsers < 0))
+            await work.ExecuteAsync($"delete from {_schema}.visits where sessions = 0 and new_users = 0", cancel);
     }
 }

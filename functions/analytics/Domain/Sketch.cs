@@ -69,7 +69,8 @@ public sealed class Sketch
 
         Settle();
         Spread();
-        var (mine, theirs) = (MemoryMarshal.Cast<byte, Vector<byte>>(_registers), MemoryMarshal.Cast<byte, Vector<byte>>(other._registers));
+        var mine = MemoryMarshal.Cast<byte, Vector<byte>>(_registers.AsSpan());
+        var theirs = MemoryMarshal.Cast<byte, Vector<byte>>(other._registers.AsSpan());
         for (var i = 0; i < mine.Length; i++)
             mine[i] = Vector.Max(mine[i], theirs[i]);
     }

@@ -12,13 +12,17 @@ public static class Interval
     public const string Week = "week";
     public const string Month = "month";
 
+    /// <summary>Kept of uniques only, so that a long range needs few of them.</summary>
+    public const string Year = "year";
+
     /// <summary>The start of the interval that holds this time.</summary>
     public static DateTime Floor(string interval, DateTime time) => interval switch
     {
         Hour => time.Date.AddHours(time.Hour),
         Day => time.Date,
         Week => time.Date.AddDays(-(((int)time.DayOfWeek + 6) % 7)),
-        _ => new(time.Year, time.Month, 1, 0, 0, 0, DateTimeKind.Utc),
+        Month => new(time.Year, time.Month, 1, 0, 0, 0, DateTimeKind.Utc),
+        _ => new(time.Year, 1, 1, 0, 0, 0, DateTimeKind.Utc),
     };
 
     public static DateTime Next(string interval, DateTime start) => interval switch
@@ -26,7 +30,8 @@ public static class Interval
         Hour => start.AddHours(1),
         Day => start.AddDays(1),
         Week => start.AddDays(7),
-        _ => start.AddMonths(1),
+        Month => start.AddMonths(1),
+        _ => start.AddYears(1),
     };
 
     /// <summary>The start of the first interval that does not begin before this time.</summary>
@@ -50,7 +55,17 @@ public readonly record struct TimeRange(DateTime From, DateTime To)
             yield return start;
     }
 
-    /// <summary>Covers the range with as few rows as can be: months inside, days around them, hours at the ends.</summary>
+    /// <summary>What the range has of one interval.</summary>
+    public TimeRange Part(string interval, DateTime start)
+    {
+        var next = Interval.Next(interval, start);
+        return new(start < From ? From : start, next > To ? To : next);
+    }
+
+    /// <summary>True when this is one interval from end to end.</summary>
+    public bool IsWhole(string interval) => Interval.Floor(interval, From) == From && Interval.Next(interval, From) == To;
+
+    /// <summary>Covers the range with as few rows as can be: years or months inside, days around them, hours at the ends.</summary>
     /// <param name="coarsest">No part has rows that span more than one such interval.</param>
     public IReadOnlyList<RollupPart> Cover(string coarsest)
     {
@@ -75,7 +90,12 @@ public readonly record struct TimeRange(DateTime From, DateTime To)
         Cover(high, to, Finer(resolution), parts);
     }
 
-    private static string Finer(string resolution) => resolution == Interval.Month ? Interval.Day : Interval.Hour;
+    private static string Finer(string resolution) => resolution switch
+    {
+        Interval.Year => Interval.Month,
+        Interval.Month => Interval.Day,
+        _ => Interval.Hour,
+    };
 }
 
 public static class RollupParts

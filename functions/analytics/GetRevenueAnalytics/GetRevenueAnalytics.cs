@@ -7,11 +7,11 @@ using Npgsql;
 
 namespace Agency.Analytics;
 
-/// <param name="By"><c>country</c> or <c>product</c>; null for no breakdown.</param>
+/// <param name="By"><c>country</c>, <c>product</c> or <c>campaign</c>; null for no breakdown.</param>
 /// <param name="Limit">Keys in the breakdown.</param>
 /// <param name="Currency">ISO 4217; null when the organisation sells in one.</param>
 public sealed record RevenueAnalyticsQuery(
-    RangeQuery Range, [AllowedValues("country", "product")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency);
+    RangeQuery Range, [AllowedValues("country", "product", "campaign")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency);
 
 /// <summary>GET /analytics/revenue: what the order lines came to, from the rollups.</summary>
 public sealed class GetRevenueAnalytics(UnitOfWork work)
@@ -23,7 +23,7 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
     {
         var parameters = QueryParameters.Of(http);
         var query = new RevenueAnalyticsQuery(
-            RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product") is { Length: > 0 } by ? by : null, parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3));
+            RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product", "campaign") is { Length: > 0 } by ? by : null, parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3));
         var interval = query.Range.Interval;
         var (currency, first, last) = await CurrencyAsync(query, cancel);
         if (query.Range.Within(first, last) is not { } range)

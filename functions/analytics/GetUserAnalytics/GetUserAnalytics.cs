@@ -6,7 +6,7 @@ namespace Agency.Analytics;
 
 public sealed record UserAnalyticsQuery(RangeQuery Range);
 
-/// <summary>GET /analytics/users: how many users were there, new and returning, from the rollups.</summary>
+/// <summary>GET /analytics/users: how many users were there, new and returning, and their sessions, from the rollups.</summary>
 public sealed class GetUserAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetUserAnalytics)), RequireScope("analytics:read")]
@@ -21,48 +21,63 @@ public sealed class GetUserAnalytics(UnitOfWork work)
             row => (row.GetFieldValue<DateTime?>(0), row.GetFieldValue<DateTime?>(1)),
             cancel);
         if (query.Range.Within(first, last) is not { } range)
-            return Ok(new(interval, query.Range.From, query.Range.To, new(0, 0, 0, 0, 0), []));
+            return Ok(new(interval, query.Range.From, query.Range.To, UserCounts.Of(0, 0, 0, default), []));
 
-        // One statement, so that all counts are of one moment. The row without a start has those of the whole range.
-        var hourly = interval == Interval.Hour;
-        var lastHour = range.To.AddHours(-1);
-        var rows = (await work.QueryAsync(
+        // The whole range, and its first and last intervals where it has but a part of them, are united from finer ones.
+        var united = range.Starts(interval).Select(start => range.Part(interval, start)).Where(part => !part.IsWhole(interval)).Append(range).Distinct().ToList();
+        var parts = united.SelectMany(r => r.Cover(Interval.Year)).Distinct().ToList();
+        // One statement, so that all counts are of one moment.
+        var rows = await work.QueryAsync(
             $"""
-            with days as (
-              select day::timestamp at time zone 'UTC' as day, anonymous, visitor_id,
-                hours & case day when {DateOnly.FromDateTime(range.From)} then {-1 << range.From.Hour} else -1 end
-                  & case day when {DateOnly.FromDateTime(lastHour)} then {(2 << lastHour.Hour) - 1} else -1 end as hours
-              from analytics.visitor_days
-              where day between {DateOnly.FromDateTime(range.From)} and {DateOnly.FromDateTime(lastHour)}
-            ), present as (
-              select distinct {(hourly ? (Sql)$"day + make_interval(hours => hour)" : $"date_trunc({interval}, day, 'UTC')")} as start, anonymous, visitor_id
-              from days {(hourly ? (Sql)$"cross join generate_series(0, 23) as hour where hours >> hour & 1 = 1" : $"where hours <> 0")}
-            )
-            select start, sum(active)::bigint, sum(new)::bigint, sum(anonymous)::bigint, sum(events)::bigint from (
-              select start, count(*) filter (where not anonymous) as active, 0 as new, count(*) filter (where anonymous) as anonymous, 0 as events
-              from present group by start
-              union all
-              select null, count(*) filter (where not anonymous), 0, count(*) filter (where anonymous), 0
-              from (select distinct anonymous, visitor_id from present) as visitors
-              union all
-              select date_trunc({interval}, first_seen, 'UTC'), 0, count(*), 0, 0
-              from analytics.visitors where not anonymous and first_seen >= {range.From} and first_seen < {range.To} group by 1
-              union all
-              select date_trunc({interval}, c.start, 'UTC'), 0, 0, 0, sum(events)
-              from {range.Cover(interval).Rows} join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
-              group by 1
-            ) as counts group by start
+            select 'visits', null, date_trunc({interval}, v.start, 'UTC'), sum(new_users)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bytea
+            from {range.Cover(interval).Rows} join analytics.visits v on v.resolution = part.resolution and v.start >= part.low and v.start < part.high
+            group by 3
+            union all
+            select 'events', null, date_trunc({interval}, c.start, 'UTC'), sum(events)::bigint, 0, 0, 0, null
+            from {range.Cover(interval).Rows} join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
+            group by 3
+            union all
+            select kind, resolution, start, members, 0, 0, 0, null
+            from analytics.uniques where kind in ('user', 'anonymous') and resolution = {interval} and start >= {range.From} and start < {range.To}
+            union all
+            select u.kind, u.resolution, u.start, 0, 0, 0, 0, u.sketch
+            from {parts.Rows} join analytics.uniques u on u.kind in ('user', 'anonymous') and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
-            row => (Start: row.GetFieldValue<DateTime?>(0), Active: row.GetInt64(1), New: row.GetInt64(2), Anonymous: row.GetInt64(3), Events: row.GetInt64(4)),
-            cancel)).ToLookup(row => row.Start);
-        var whole = rows[null].Single();
-        var fresh = rows.Sum(r => r.Single().New);
+            row => (
+                Key: new UniqueKey(row.GetString(0), row.IsDBNull(1) ? "" : row.GetString(1), row.GetFieldValue<DateTime>(2)),
+                Sums: new VisitTotals(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6)),
+                Sketch: row.IsDBNull(7) ? null : row.GetFieldValue<byte[]>(7)),
+            cancel);
+        var sums = rows.Where(r => r.Sketch is null).ToDictionary(r => r.Key, r => r.Sums);
+        var sketches = rows.Where(r => r.Sketch is not null).ToLookup(r => r.Key, r => r.Sketch!);
+        var totals = Counts(range, range.Starts(interval));
         return Ok(new(
-            interval, range.From, range.To,
-            new(whole.Active, fresh, whole.Active - fresh, whole.Anonymous, rows.Sum(r => r.Single().Events)),
-            [.. range.Starts(interval).Select(start => rows[start].SingleOrDefault() is var r
-                ? new UserPoint(start, r.Active, r.New, r.Active - r.New, r.Anonymous, r.Events)
-                : null!)]));
+            interval, range.From, range.To, totals,
+            [.. range.Starts(interval).Select(start => UserPoint.Of(start, Counts(range.Part(interval, start), [start])))]));
+
+        UserCounts Counts(TimeRange of, IEnumerable<DateTime> starts)
+        {
+            var (visits, events) = (default(VisitTotals), 0L);
+            foreach (var start in starts)
+            {
+                visits = visits.Add(sums.GetValueOrDefault(new("visits", "", start)));
+                events += sums.GetValueOrDefault(new("events", "", start)).NewUsers;
+            }
+
+            return UserCounts.Of(Members(of, UniqueKinds.User), Members(of, UniqueKinds.Anonymous), events, visits);
+        }
+
+        long Members(TimeRange of, string kind)
+        {
+            if (!united.Contains(of))
+                return sums.GetValueOrDefault(new(kind, interval, of.From)).NewUsers;
+            var union = new Sketch();
+            foreach (var part in of.Cover(Interval.Year))
+                for (var start = part.From; start < part.To; start = Interval.Next(part.Resolution, start))
+                    foreach (var sketch in sketches[new(kind, part.Resolution, start)])
+                        union.Unite(Sketch.From(sketch));
+            return union.Count();
+        }
     }
 
     private static Answer Ok(AnalyticsDto analytics) => Answer.Ok(analytics, AnalyticsJson.Default.AnalyticsDto);

@@ -14,12 +14,20 @@ public sealed class RollUpEvents(UnitOfWork work, Inbox inbox)
             nameof(RollUpEvents),
             async events =>
             {
+                await RollupTables.LockAsync(work, cancel);
                 var rollup = new Rollup();
-                foreach (var record in events)
-                    if (record.Is<EventTrackedEvent>(out var tracked))
-                        foreach (var e in tracked.Events)
-                            rollup.Add(e);
-                await work.AddAsync(rollup, cancel);
+                foreach (var (e, visitor) in await PendingEvents.TakeAsync(work, Tracked(events), cancel))
+                    rollup.Add(e, visitor);
+                await new RollupTables(work).AddAsync(rollup, cancel);
             },
             cancel);
+
+    private static Dictionary<Guid, IReadOnlyList<TrackedEvent>> Tracked(IReadOnlyList<CloudEvent> events)
+    {
+        var batches = new Dictionary<Guid, IReadOnlyList<TrackedEvent>>();
+        foreach (var e in events)
+            if (e.Is<EventTrackedEvent>(out var tracked))
+                batches.Add(Guid.Parse(e.Subject), tracked.Events);
+        return batches;
+    }
 }

@@ -37,21 +37,20 @@ public sealed class TrackEvent(UnitOfWork work)
         var command = new TrackEventCommand(EventReader.Read(await http.ReadJsonBytesAsync(cancel), DateTimeOffset.UtcNow));
         try
         {
-            return await work.RunAsync(http, () => KeepAsync(command, cancel), cancel);
+            return await work.RunAsync(http, () => KeepAsync(command, Months.ContainsKey, cancel), cancel);
         }
         catch (PostgresException missing) when (missing.SqlState == PostgresErrorCodes.CheckViolation)
         {
             // A month that was there has been dropped since, as it was empty.
-            Months.Clear();
-            return await work.RunAsync(http, () => KeepAsync(command, cancel), cancel);
+            return await work.RunAsync(http, () => KeepAsync(command, _ => false, cancel), cancel);
         }
     }
 
-    private async Task<Answer> KeepAsync(TrackEventCommand command, CancellationToken cancel)
+    private async Task<Answer> KeepAsync(TrackEventCommand command, Predicate<DateTime> exists, CancellationToken cancel)
     {
         var candidates = Distinct(command.Items);
         var batch = Guid.CreateVersion7();
-        var fresh = candidates.Count == 0 ? [] : await InsertAsync(candidates, batch, cancel);
+        var fresh = candidates.Count == 0 ? [] : await InsertAsync(candidates, batch, exists, cancel);
         if (fresh.Count > 0)
             work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), batch, 1);
         var answer = Report(command.Items, fresh);
@@ -86,9 +85,9 @@ public sealed class TrackEvent(UnitOfWork work)
     }
 
     /// <returns>The message ids that were not there.</returns>
-    private async Task<HashSet<string>> InsertAsync(List<TrackedEvent> events, Guid batch, CancellationToken cancel)
+    private async Task<HashSet<string>> InsertAsync(List<TrackedEvent> events, Guid batch, Predicate<DateTime> exists, CancellationToken cancel)
     {
-        await AddMonthsAsync(events, cancel);
+        await AddMonthsAsync(events, exists, cancel);
         // Concurrent batches with the same ids wait for each other in one order, so not in a circle.
         var sorted = events.Order(Comparer<TrackedEvent>.Create((a, b) => string.CompareOrdinal(a.MessageId, b.MessageId))).ToList();
         var inserted = await work.QueryAsync(
@@ -122,9 +121,9 @@ public sealed class TrackEvent(UnitOfWork work)
     }
 
     /// <summary>Makes the partitions that the events need: months long gone, in an import; the coming ones are there already.</summary>
-    private async Task AddMonthsAsync(List<TrackedEvent> events, CancellationToken cancel)
+    private async Task AddMonthsAsync(List<TrackedEvent> events, Predicate<DateTime> exists, CancellationToken cancel)
     {
-        foreach (var month in events.Select(e => Interval.Floor(Interval.Month, e.Time.UtcDateTime)).Distinct().Where(m => !Months.ContainsKey(m)))
+        foreach (var month in events.Select(e => Interval.Floor(Interval.Month, e.Time.UtcDateTime)).Distinct().Where(m => !exists(m)))
         {
             await work.ExecuteAsync($"select analytics.add_partition({month})", cancel);
             work.AfterCommit(() => Months.TryAdd(month, true));

@@ -1,0 +1,48 @@
+using System.Text;
+using Agency.Platform;
+using Npgsql;
+
+namespace Agency.Analytics;
+
+/// <summary>An event as it is kept.</summary>
+/// <param name="Visitor">Whom it counts for; null for nobody.</param>
+/// <param name="Batch">What it came in.</param>
+public sealed record EventRow(TrackedEvent Event, long? Visitor, Guid Batch);
+
+/// <summary>Reads events from their table.</summary>
+public static class EventRows
+{
+    /// <summary>The events of a time that are counted, as a condition on <c>analytics.events e</c>.</summary>
+    public static async Task<Sql> CountedAsync(UnitOfWork work, TimeRange range, CancellationToken cancel)
+    {
+        // The index goes by name first, so it is used for all names by naming them.
+        var names = await work.QueryAsync(
+            $"""
+            select distinct name from analytics.event_counts
+            where resolution = 'hour' and start >= {Interval.Floor(Interval.Hour, range.From)} and start < {range.To}
+            """,
+            row => row.GetString(0),
+            cancel);
+        return $"""
+            e.name = any({names.ToArray()}) and e.occurred_at >= {range.From} and e.occurred_at < {range.To}
+              and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
+            """;
+    }
+
+    /// <param name="where">A condition on <c>analytics.events e</c>.</param>
+    public static Task<List<EventRow>> ReadAsync(UnitOfWork work, Sql where, CancellationToken cancel) => work.QueryAsync(
+        $"""
+        select e.message_id, e.name, e.user_id, e.anonymous_id, e.occurred_at, e.properties::text, e.visitor, e.batch_id
+        from analytics.events e
+        where {where}
+        """,
+        Row,
+        cancel);
+
+    private static EventRow Row(NpgsqlDataReader row) => new(
+        new(
+            row.GetString(0), row.GetString(1), row.IsDBNull(2) ? null : row.GetString(2), row.IsDBNull(3) ? null : row.GetString(3),
+            row.GetFieldValue<DateTime>(4), new(Encoding.UTF8.GetBytes(row.GetString(5)))),
+        row.IsDBNull(6) ? null : row.GetInt64(6),
+        row.GetGuid(7));
+}
