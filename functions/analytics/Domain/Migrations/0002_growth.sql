@@ -44,7 +44,8 @@ begin
   if to_regclass('analytics.' || name) is not null then
     return;
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('agency analytics partitions', 0));
+  -- One at a time. A table's lock, unlike an advisory one, also brings the catalogue up to date.
+  lock table analytics.events in share update exclusive mode;
   if to_regclass('analytics.' || name) is not null then
     return;
   end if;
@@ -63,7 +64,6 @@ declare
   used boolean;
   dropped integer := 0;
 begin
-  perform pg_advisory_xact_lock(hashtextextended('agency analytics partitions', 0));
   for partition in
     select inhrelid from pg_inherits i join pg_class c on c.oid = inhrelid
     where inhparent = 'analytics.events'::regclass and c.relname < 'events_' || to_char(now() at time zone 'UTC', 'YYYY_MM')
