@@ -129,6 +129,10 @@ public static class EventReader
         return new(error is null ? e : null, messageId, error);
     }
 
+    /// <summary>True for what may be an id or a name: not blank, no control characters.</summary>
+    public static bool IsText(string text) =>
+        !string.IsNullOrWhiteSpace(text) && !text.AsSpan().ContainsAnyInRange('\0', '\u001f');
+
     /// <summary>Reads the value of the property that the reader is on; null counts as not given.</summary>
     internal static void Text(ref Utf8JsonReader json, string field, ref string? value, ref string? error)
     {
@@ -137,7 +141,7 @@ public static class EventReader
             return;
         // A character has at most six bytes of JSON, as \u00e9.
         if (json.TokenType == JsonTokenType.String && json.ValueSpan.Length <= 6 * MaxText && StringOf(ref json) is { } text
-            && text.Length <= MaxText && !string.IsNullOrWhiteSpace(text) && !text.AsSpan().ContainsAnyInRange('\0', '\u001f'))
+            && text.Length <= MaxText && IsText(text))
         {
             value = text;
             return;

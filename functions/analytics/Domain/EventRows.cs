@@ -30,14 +30,14 @@ public static class EventRows
     }
 
     /// <param name="where">A condition on <c>analytics.events e</c>.</param>
-    public static Task<List<EventRow>> ReadAsync(UnitOfWork work, Sql where, CancellationToken cancel) => work.QueryAsync(
-        $"""
-        select e.message_id, e.name, e.user_id, e.anonymous_id, e.occurred_at, e.properties::text, e.visitor, e.batch_id
-        from analytics.events e
-        where {where}
-        """,
-        Row,
-        cancel);
+    public static Task<List<EventRow>> ReadAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>
+        work.QueryAsync($"select {Columns} from analytics.events e where {where}", Row, cancel);
+
+    /// <inheritdoc cref="ReadAsync"/>
+    public static Task<List<EventRow>> DeleteAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>
+        work.QueryAsync($"delete from analytics.events e where {where} returning {Columns}", Row, cancel);
+
+    private static Sql Columns => $"e.message_id, e.name, e.user_id, e.anonymous_id, e.occurred_at, e.properties::text, e.visitor, e.batch_id";
 
     private static EventRow Row(NpgsqlDataReader row) => new(
         new(

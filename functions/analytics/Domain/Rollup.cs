@@ -71,18 +71,16 @@ public sealed class Rollup(int sign = 1)
     /// <summary>Counts a user as new where the first event is, or stops counting it there.</summary>
     public void CountNewUser(DateTime first, int users) => Book(first, new(users, 0, 0, 0));
 
-    public static int Compare(CountKey a, CountKey b) => string.CompareOrdinal(a.Resolution, b.Resolution) is var c and not 0 ? c
-        : a.Start.CompareTo(b.Start) is var d and not 0 ? d
-        : string.CompareOrdinal(a.Name, b.Name);
-
-    public static int Compare(OrderKey a, OrderKey b) =>
-        string.CompareOrdinal(a.Currency, b.Currency) is var c and not 0 ? c : string.CompareOrdinal(a.Id, b.Id);
-
-    public static int Compare(RevenueKey a, RevenueKey b) => string.CompareOrdinal(a.Dimension, b.Dimension) is var c and not 0 ? c
-        : string.CompareOrdinal(a.Resolution, b.Resolution) is var d and not 0 ? d
-        : a.Start.CompareTo(b.Start) is var e and not 0 ? e
-        : string.CompareOrdinal(a.Currency, b.Currency) is var f and not 0 ? f
-        : string.CompareOrdinal(a.Key, b.Key);
+    /// <summary>Counts users as new where their first events are now, instead of where they were.</summary>
+    public void MoveNewUsers(IReadOnlyDictionary<long, DateTime> before, IReadOnlyDictionary<long, DateTime> after)
+    {
+        foreach (var (visitor, first) in before)
+            if (!Visitor.IsAnonymous(visitor) && !(after.TryGetValue(visitor, out var now) && now == first))
+                CountNewUser(first, -1);
+        foreach (var (visitor, first) in after)
+            if (!Visitor.IsAnonymous(visitor) && !(before.TryGetValue(visitor, out var was) && was == first))
+                CountNewUser(first, 1);
+    }
 
     private void Add(in OrderLine line, DateTime time)
     {

@@ -74,26 +74,28 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
         row => (row.GetInt64(0), row.GetFieldValue<DateTime>(1)),
         cancel)).ToDictionary();
 
+    /// <summary>Of each visitor the session that began last before a time, as it may reach into it, and those that begin in it.</summary>
+    public async Task<ILookup<long, Session>> SessionsAsync(IReadOnlyCollection<(long Visitor, DateTime Low, DateTime High)> asked, CancellationToken cancel) =>
+        (await work.QueryAsync(
+            $"""
+            select asked.visitor, near.start, near.last, near.events
+            from unnest({asked.Select(a => a.Visitor).ToArray()}, {asked.Select(a => a.Low).ToArray()}, {asked.Select(a => a.High).ToArray()}) as asked (visitor, low, high)
+            cross join lateral (
+              (select start, last, events from {_schema}.sessions s where s.visitor = asked.visitor and s.start <= asked.low order by start desc limit 1)
+              union all
+              (select start, last, events from {_schema}.sessions s where s.visitor = asked.visitor and s.start > asked.low and s.start < asked.high order by start)
+            ) as near
+            """,
+            row => (Visitor: row.GetInt64(0), Session: new Session(row.GetFieldValue<DateTime>(1), row.GetFieldValue<DateTime>(2), row.GetInt64(3))),
+            cancel)).ToLookup(row => row.Visitor, row => row.Session);
+
     private async Task AddSessionsAsync(Rollup rollup, CancellationToken cancel)
     {
         if (rollup.Times.Count == 0)
             return;
         var visitors = rollup.Times.OrderBy(v => v.Key).ToList();
         visitors.ForEach(v => v.Value.Sort());
-        // Of each the session that began last before these events, and those among them.
-        var known = (await work.QueryAsync(
-            $"""
-            select sent.visitor, near.start, near.last, near.events
-            from unnest({visitors.ConvertAll(v => v.Key).ToArray()}, {visitors.ConvertAll(v => v.Value[0] - Session.Silence).ToArray()},
-              {visitors.ConvertAll(v => v.Value[^1] + Session.Silence).ToArray()}) as sent (visitor, low, high)
-            cross join lateral (
-              (select start, last, events from {_schema}.sessions s where s.visitor = sent.visitor and s.start <= sent.low order by start desc limit 1)
-              union all
-              select start, last, events from {_schema}.sessions s where s.visitor = sent.visitor and s.start > sent.low and s.start < sent.high
-            ) as near
-            """,
-            row => (Visitor: row.GetInt64(0), Session: new Session(row.GetFieldValue<DateTime>(1), row.GetFieldValue<DateTime>(2), row.GetInt64(3))),
-            cancel)).ToLookup(row => row.Visitor, row => row.Session);
+        var known = await SessionsAsync([.. visitors.Select(v => (v.Key, v.Value[0] - Session.Silence, v.Value[^1] + Session.Silence))], cancel);
         // Only of those who are not known to have been there before it has to be asked whether they come back later.
         var later = await FirstSeenAsync([.. visitors.Where(v => !Visitor.IsAnonymous(v.Key) && !known.Contains(v.Key)).Select(v => v.Key)], cancel);
         var (gone, come) = (new List<(long, Session)>(), new List<(long, Session)>(visitors.Count));

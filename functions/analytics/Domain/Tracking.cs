@@ -26,6 +26,29 @@ public sealed record EventTrackedEvent(IReadOnlyList<TrackedEvent> Events) : IDo
         new("agency.analytics.event-tracked.v1", AnalyticsTopic.Name, AnalyticsJson.Default.EventTrackedEvent);
 }
 
+/// <summary>
+/// A visitor is known to be another: an anonymous id was identified, or a user's former id is an alias. Told by number (see
+/// <see cref="Agency.Analytics.Visitor"/>), as the log is no place for what a purge would have to find.
+/// </summary>
+public sealed record VisitorsJoinedEvent(long Visitor) : IDomainEvent<VisitorsJoinedEvent>
+{
+    public static EventType<VisitorsJoinedEvent> EventType { get; } =
+        new("agency.analytics.visitors-joined.v1", AnalyticsTopic.Name, AnalyticsJson.Default.VisitorsJoinedEvent);
+}
+
+/// <summary>Events are gone for good, and out of every answer.</summary>
+/// <param name="Id">Of the purge, whose report is at <c>/analytics/purges/{id}</c>.</param>
+/// <param name="Events">How many.</param>
+/// <param name="OfPerson">True when it was about one person, who is not named any more.</param>
+/// <param name="Event">The events' name; null for all.</param>
+/// <param name="From">Of the first moment; null for no limit.</param>
+/// <param name="To">The first moment after it; null for no limit.</param>
+public sealed record DataPurgedEvent(Guid Id, long Events, bool OfPerson, string? Event, DateTimeOffset? From, DateTimeOffset? To) : IDomainEvent<DataPurgedEvent>
+{
+    public static EventType<DataPurgedEvent> EventType { get; } =
+        new("agency.analytics.data-purged.v1", AnalyticsTopic.Name, AnalyticsJson.Default.DataPurgedEvent);
+}
+
 /// <summary>The answer of <c>POST /events</c>.</summary>
 /// <param name="Accepted">Events that are now kept.</param>
 /// <param name="Duplicates">Events whose message id was known, or came earlier in the same batch: nothing was done.</param>
@@ -61,6 +84,12 @@ public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 [JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
 [JsonSerializable(typeof(EventTrackedEvent))]
 [JsonSerializable(typeof(TrackedDto))]
+[JsonSerializable(typeof(VisitorsJoinedEvent))]
+[JsonSerializable(typeof(DataPurgedEvent))]
+[JsonSerializable(typeof(PurgeDto))]
+[JsonSerializable(typeof(IdentityDto))]
+[JsonSerializable(typeof(IdentifyVisitorCommand))]
+[JsonSerializable(typeof(AliasUserCommand))]
 [JsonSerializable(typeof(RevenueDto))]
 [JsonSerializable(typeof(AnalyticsDto))]
 public sealed partial class AnalyticsJson : JsonSerializerContext;

@@ -104,9 +104,7 @@ public sealed class TrackEvent(UnitOfWork work)
             ), kept as (
               insert into analytics.events (message_id, name, user_id, anonymous_id, visitor, occurred_at, batch_id, properties)
               select message_id, name, user_id, anonymous_id,
-                coalesce((select analytics.visitor_of(i.user_id, false) from analytics.identities i
-                  where i.anonymous = (sent.user_id is null) and i.id = coalesce(sent.user_id, sent.anonymous_id)), visitor),
-                occurred_at, {batch}, properties::jsonb
+                coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor), visitor), occurred_at, {batch}, properties::jsonb
               from fresh join sent using (message_id)
               returning message_id, occurred_at
             ), pending as (

@@ -119,16 +119,15 @@ create table analytics.pending_batches (
 );
 select platform.secure_table('analytics.pending_batches');
 
--- Ids that turned out to be another's: an anonymous id is a user's, a former user id is a later one's. Kept flat, so that nobody is the
+-- Visitors that turned out to be another: an anonymous id is a user's, a former user id is a later one's. Kept flat, so that nobody is the
 -- alias of an alias.
 create table analytics.identities (
   tenant_id text not null default current_setting('agency.tenant'),
-  anonymous boolean not null,
-  id text not null,
-  user_id text not null,
-  primary key (tenant_id, anonymous, id)
+  visitor bigint not null,
+  same_as bigint not null,
+  primary key (tenant_id, visitor)
 );
-create index identities_by_user on analytics.identities (tenant_id, user_id);
+create index identities_by_same on analytics.identities (tenant_id, same_as);
 select platform.secure_table('analytics.identities');
 
 -- Half an hour of silence ends a session. The first one of a visitor starts with the first event there is of him.

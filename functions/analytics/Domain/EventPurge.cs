@@ -1,0 +1,117 @@
+using System.Text.Json;
+using Agency.Platform;
+
+namespace Agency.Analytics;
+
+/// <summary>Which events are to go. What is null does not matter; something is given.</summary>
+/// <param name="Visitors">All numbers of one person.</param>
+/// <param name="Event">The events' name.</param>
+/// <param name="From">The first moment.</param>
+/// <param name="To">The first moment after it.</param>
+public sealed record PurgeCriteria(long[]? Visitors, string? Event, DateTime? From, DateTime? To)
+{
+    /// <summary>As a condition on <c>analytics.events e</c>, made anew for each statement.</summary>
+    public Sql Condition => $"""
+        {(Visitors is null ? (Sql)$"true" : $"e.visitor = any({Visitors})")} and {(Event is null ? (Sql)$"true" : $"e.name = {Event}")}
+        and {(From is null ? (Sql)$"true" : $"e.occurred_at >= {From}")} and {(To is null ? (Sql)$"true" : $"e.occurred_at < {To}")}
+        """;
+}
+
+/// <summary>Takes events out of their table, the rollups, the log and what was queued of it, all in one transaction and under the organisation's lock.</summary>
+public static class EventPurge
+{
+    /// <summary>The days, UTC, that have events which are counted and may be meant.</summary>
+    public static Task<List<DateTime>> DaysAsync(UnitOfWork work, PurgeCriteria criteria, CancellationToken cancel) => work.QueryAsync(
+        criteria.Visitors is { } visitors
+            ? (Sql)$"""
+                select distinct day from analytics.sessions,
+                  generate_series(date_trunc('day', start, 'UTC'), last, interval '1 day') as day
+                where visitor = any({visitors}) and ({criteria.From} is null or day > {criteria.From}::timestamptz - interval '1 day') and ({criteria.To} is null or day < {criteria.To})
+                order by day
+                """
+            : $"""
+                select distinct start from analytics.event_counts
+                where resolution = 'day' and ({criteria.Event} is null or name = {criteria.Event})
+                  and ({criteria.From} is null or start > {criteria.From}::timestamptz - interval '1 day') and ({criteria.To} is null or start < {criteria.To})
+                order by start
+                """,
+        row => row.GetFieldValue<DateTime>(0),
+        cancel);
+
+    /// <summary>Removes what is kept and not yet counted. <see cref="PendingEvents"/> will find that it is gone.</summary>
+    /// <returns>How many events.</returns>
+    public static async Task<int> RemovePendingAsync(UnitOfWork work, PurgeCriteria criteria, CancellationToken cancel)
+    {
+        var pending = await work.QueryAsync(
+            $"select batch_id, first_at, last_at from analytics.pending_batches",
+            row => (Batch: row.GetGuid(0), First: row.GetFieldValue<DateTime>(1), Last: row.GetFieldValue<DateTime>(2)),
+            cancel);
+        var removed = 0;
+        foreach (var (batch, first, last) in pending)
+        {
+            var rows = await EventRows.DeleteAsync(
+                work, $"e.occurred_at >= {first} and e.occurred_at <= {last} and e.batch_id = {batch} and {criteria.Condition}", cancel);
+            if (rows.Count == 0)
+                continue;
+            await work.ExecuteAsync($"update analytics.pending_batches set purged = true where batch_id = {batch}", cancel);
+            await ForgetAsync(work, rows, cancel);
+            removed += rows.Count;
+        }
+
+        return removed;
+    }
+
+    /// <summary>Removes what is counted of one day, and counts what is left.</summary>
+    /// <returns>How many events.</returns>
+    public static async Task<int> RemoveAsync(UnitOfWork work, PurgeCriteria criteria, DateTime day, CancellationToken cancel)
+    {
+        var rows = await EventRows.DeleteAsync(work, $"{await EventRows.CountedAsync(work, new(day, day.AddDays(1)), cancel)} and {criteria.Condition}", cancel);
+        if (rows.Count == 0)
+            return 0;
+        var rollup = new Rollup(-1);
+        foreach (var row in rows)
+            rollup.Add(row.Event, row.Visitor);
+        await RemoveFromSessionsAsync(work, rollup, cancel);
+        await new RollupTables(work).AddSumsAsync(rollup, cancel);
+        await new UniqueTable(work, $"analytics").RecountAsync([.. rows.Select(r => Interval.Floor(Interval.Hour, r.Event.Time.UtcDateTime)).Distinct()], cancel);
+        await ForgetAsync(work, rows, cancel);
+        return rows.Count;
+    }
+
+    /// <summary>The sessions that lost events are made again of what they have left; one may fall apart.</summary>
+    private static async Task RemoveFromSessionsAsync(UnitOfWork work, Rollup rollup, CancellationToken cancel)
+    {
+        if (rollup.Times.Count == 0)
+            return;
+        var tables = new RollupTables(work);
+        var near = await tables.SessionsAsync([.. rollup.Times.Select(t => (t.Key, t.Value.Min(), t.Value.Max().AddMicroseconds(1)))], cancel);
+        var hit = near.SelectMany(s => s.Where(session => rollup.Times[s.Key].Exists(t => t >= session.Start && t <= session.Last)), (s, session) => (Visitor: s.Key, Session: session)).ToList();
+        var visitors = rollup.Times.Keys.ToArray();
+        var range = new TimeRange(hit.Min(h => h.Session.Start), hit.Max(h => h.Session.Last).AddMicroseconds(1));
+        var left = (await work.QueryAsync(
+            $"select e.visitor, e.occurred_at from analytics.events e where {await EventRows.CountedAsync(work, range, cancel)} and e.visitor = any({visitors})",
+            row => (Visitor: row.GetInt64(0), Time: row.GetFieldValue<DateTime>(1)),
+            cancel)).ToLookup(row => row.Visitor, row => row.Time);
+        var made = hit.SelectMany(
+            h => Session.Join(left[h.Visitor].Where(t => t >= h.Session.Start && t <= h.Session.Last).Select(Session.Of)), (h, session) => (h.Visitor, session)).ToList();
+        var before = await tables.FirstSeenAsync(visitors, cancel);
+        await tables.ReplaceSessionsAsync(rollup, hit, made, cancel);
+        rollup.MoveNewUsers(before, await tables.FirstSeenAsync(visitors, cancel));
+    }
+
+    /// <summary>Also their message ids, so that they may be sent again, and the log's copies.</summary>
+    private static async Task ForgetAsync(UnitOfWork work, List<EventRow> rows, CancellationToken cancel)
+    {
+        var messages = rows.Select(r => r.Event.MessageId).ToHashSet();
+        await work.ExecuteAsync($"delete from analytics.message_ids where message_id = any({messages.ToArray()})", cancel);
+        await EventRedaction.RedactAsync(
+            work, AnalyticsTopic.Name, [.. rows.Select(r => r.Batch.ToString()).Distinct()],
+            data =>
+            {
+                var tracked = JsonSerializer.Deserialize(data.Span, AnalyticsJson.Default.EventTrackedEvent)!;
+                return JsonSerializer.SerializeToUtf8Bytes(
+                    new([.. tracked.Events.Where(e => !messages.Contains(e.MessageId))]), AnalyticsJson.Default.EventTrackedEvent);
+            },
+            cancel);
+    }
+}

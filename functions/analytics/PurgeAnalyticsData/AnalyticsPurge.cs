@@ -1,0 +1,82 @@
+using System.Text.Json.Serialization;
+using Agency.Platform;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Agency.Analytics;
+
+/// <summary>What is to go stands in the purge's row, so that it goes with it.</summary>
+public sealed record AnalyticsPurgeInput(Guid Purge);
+
+[JsonSerializable(typeof(AnalyticsPurgeInput))]
+internal sealed partial class AnalyticsPurgeJson : JsonSerializerContext;
+
+/// <summary>Removes the events a day at a time, each day in a transaction of its own; a process that dies leaves the days that are done.</summary>
+public sealed class AnalyticsPurge : ISaga
+{
+    SagaDefinition ISaga.Definition => Definition;
+
+    public SagaDefinition<AnalyticsPurgeInput> Definition { get; } = Saga.Define("analytics-purge", AnalyticsPurgeJson.Default.AnalyticsPurgeInput)
+        // Nothing can be taken back, and what was promised must come: so it is tried for months.
+        .Step("delete-events", retry: new RetryPolicy(10_000, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10)), timeout: TimeSpan.FromHours(12))
+        .Step("close-purge", retry: new RetryPolicy(10_000, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10)));
+}
+
+[Activity("delete-events")]
+public sealed class DeleteEvents(IServiceScopeFactory scopes, Caller caller) : IActivity
+{
+    public async Task RunAsync(ActivityContext context, CancellationToken cancel)
+    {
+        var id = context.Input(AnalyticsPurgeJson.Default.AnalyticsPurgeInput).Purge;
+        var criteria = await InScopeAsync(work => CriteriaAsync(work, id, cancel));
+        // First what is not counted yet: what is counted meanwhile is found by its day then.
+        await RemoveAsync(work => EventPurge.RemovePendingAsync(work, criteria, cancel));
+        foreach (var day in await InScopeAsync(work => EventPurge.DaysAsync(work, criteria, cancel)))
+            await RemoveAsync(work => EventPurge.RemoveAsync(work, criteria, day, cancel));
+
+        Task<bool> RemoveAsync(Func<UnitOfWork, Task<int>> remove) => InScopeAsync(work => work.TransactAsync(
+            async () =>
+            {
+                await RollupTables.LockAsync(work, cancel);
+                var removed = await remove(work);
+                await work.ExecuteAsync($"update analytics.purges set events = events + {removed} where id = {id}", cancel);
+                return true;
+            },
+            cancel));
+    }
+
+    /// <summary>In a transaction beside the saga's own, which is open until the step is done.</summary>
+    private async Task<T> InScopeAsync<T>(Func<UnitOfWork, Task<T>> run)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject);
+        return await run(scope.ServiceProvider.GetRequiredService<UnitOfWork>());
+    }
+
+    private static async Task<PurgeCriteria> CriteriaAsync(UnitOfWork work, Guid id, CancellationToken cancel) => await work.QueryFirstAsync(
+        $"select visitors, event, from_time, to_time from analytics.purges where id = {id}",
+        row => new PurgeCriteria(
+            row.IsDBNull(0) ? null : row.GetFieldValue<long[]>(0), row.IsDBNull(1) ? null : row.GetString(1),
+            row.GetFieldValue<DateTime?>(2), row.GetFieldValue<DateTime?>(3)),
+        cancel) ?? throw new PermanentFailureException("The purge is gone.");
+}
+
+/// <summary>Forgets whom it was about, and tells that it is done.</summary>
+[Activity("close-purge")]
+public sealed class ClosePurge(UnitOfWork work) : IActivity
+{
+    public async Task RunAsync(ActivityContext context, CancellationToken cancel)
+    {
+        var id = context.Input(AnalyticsPurgeJson.Default.AnalyticsPurgeInput).Purge;
+        // All of a person is gone, so nothing is left that his ids could join.
+        await work.ExecuteAsync(
+            $"""
+            delete from analytics.identities i using analytics.purges p
+            where p.id = {id} and p.event is null and p.from_time is null and p.to_time is null
+              and (i.visitor = any(p.visitors) or i.same_as = any(p.visitors))
+            """,
+            cancel);
+        await work.ExecuteAsync($"update analytics.purges set visitors = null, finished_at = now() where id = {id}", cancel);
+        var report = (await PurgeDto.FindAsync(work, id, cancel))!;
+        work.Append(new DataPurgedEvent(id, report.Events, report.OfPerson, report.Event, report.From, report.To), id, 1);
+    }
+}

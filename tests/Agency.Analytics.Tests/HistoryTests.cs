@@ -1,0 +1,193 @@
+using System.Globalization;
+using System.Text.Json;
+using Agency.Platform;
+using Agency.Testing;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Agency.Analytics.Tests;
+
+/// <summary>History that changes afterwards: persons who turn out to be one, and events that are taken out.</summary>
+public sealed class HistoryTests : IAsyncLifetime
+{
+    private TestHost _host = null!;
+    private HttpClient _client = null!;
+
+    public async Task InitializeAsync()
+    {
+        _host = await TestHost.StartAsync(
+        [
+            typeof(TrackEvent).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly, typeof(RollUpEvents).Assembly,
+            typeof(IdentifyVisitor).Assembly, typeof(AliasUser).Assembly, typeof(JoinVisitors).Assembly, typeof(PurgeAnalyticsData).Assembly, typeof(GetPurge).Assembly,
+        ]);
+        _client = _host.Client();
+    }
+
+    public async Task DisposeAsync()
+    {
+        _client.Dispose();
+        await _host.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task What_a_visitor_did_before_is_the_users_once_he_is_identified()
+    {
+        await _client.TrackAsync(
+            AnalyticsHost.Page("1", null, "2024-05-01T10:00:00Z", "a"), AnalyticsHost.Page("2", null, "2024-05-01T10:20:00Z", "a"),
+            AnalyticsHost.Page("3", "u", "2024-05-01T10:40:00Z"), AnalyticsHost.Page("4", "u", "2024-05-03T10:00:00Z"));
+        await SettledAsync();
+        Assert.Equal("active 1, new 1, anonymous 1, sessions 3", await UsersAsync());
+        await IdentifyAsync("a", "u");
+        Assert.Equal("active 1, new 1, anonymous 0, sessions 2", await UsersAsync());
+        await _client.TrackAsync(AnalyticsHost.Page("5", null, "2024-05-02T10:00:00Z", "a"));
+        await SettledAsync();
+        Assert.Equal("active 1, new 1, anonymous 0, sessions 3", await UsersAsync());
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>("select count(*) from analytics.events where visitor <> analytics.visitor_of('u', false)"));
+    }
+
+    [Fact]
+    public async Task Aliases_of_aliases_are_one_person_in_whatever_order_they_become_known()
+    {
+        await _client.TrackAsync(
+            AnalyticsHost.Page("1", null, "2024-05-01T10:00:00Z", "a"), AnalyticsHost.Page("2", "b", "2024-05-02T10:00:00Z"),
+            AnalyticsHost.Page("3", "c", "2024-05-03T10:00:00Z"), AnalyticsHost.Page("4", "d", "2024-05-04T10:00:00Z"));
+        await PostAsync("/alias", """{"previousId":"b","userId":"c"}""");
+        await PostAsync("/alias", """{"previousId":"c","userId":"d"}""");
+        await IdentifyAsync("a", "b");
+        await SettledAsync();
+        Assert.Equal("active 1, new 1, anonymous 0, sessions 4", await UsersAsync());
+        await PostAsync("/alias", """{"previousId":"d","userId":"b"}""");
+        Assert.Equal("identity-taken", await RefusedAsync("/identify", """{"anonymousId":"a","userId":"someone"}"""));
+        Assert.Equal("identity-taken", await RefusedAsync("/alias", """{"previousId":"c","userId":"someone"}"""));
+        Assert.Equal(3, await _host.Database.ScalarAsync<long>("select count(*) from analytics.identities where same_as = analytics.visitor_of('d', false)"));
+    }
+
+    [Fact]
+    public async Task Nothing_holds_the_person_after_a_purge()
+    {
+        var person = "person-" + Guid.NewGuid();
+        await _client.TrackAsync(
+            AnalyticsHost.Line($"{person}/1", "o1", "p", 2, 10, "2024-05-01T10:00:00Z", person), AnalyticsHost.Page($"{person}/2", null, "2024-05-02T10:00:00Z", person + "-anonymous"),
+            AnalyticsHost.Line("3", "o2", "p", 1, 5, "2024-05-01T10:30:00Z", "other"));
+        await IdentifyAsync(person + "-anonymous", person);
+        Assert.Equal("active 2, new 2, anonymous 0, sessions 3", await UsersAsync());
+        var report = await PurgeAsync("userId=" + person);
+        Assert.Equal("done|True|2", $"{report.GetProperty("status").GetString()}|{report.GetProperty("ofPerson")}|{report.GetProperty("events")}");
+        Assert.Equal("active 1, new 1, anonymous 0, sessions 1", await UsersAsync());
+        Assert.Equal("5", (await _client.AskAsync("/analytics/revenue")).GetProperty("totals").GetProperty("gross").GetRawText().TrimEnd('0').TrimEnd('.'));
+        foreach (var table in await _host.Database.QueryAsync<string>("select c.oid::regclass::text from pg_class c where relkind in ('r', 'p') and relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)"))
+            Assert.Equal((table, 0L), (table, await _host.Database.ScalarAsync<long>($"select count(*) from {table} as t where convert_from(t::text::bytea, 'UTF8') like '%{person}%'")));
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>($"select count(*) from analytics.purges where visitors is not null"));
+        // It may be sent again.
+        await _client.TrackAsync(AnalyticsHost.Page($"{person}/2", person, "2024-05-02T10:00:00Z"));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public async Task Tables_are_as_if_built_from_what_is_left(int seed)
+    {
+        var random = new Random(seed);
+        var start = new DateTime(2024, 2, 20, 0, 0, 0, DateTimeKind.Utc);
+        for (var (round, number) = (0, 0); round < 6; round++)
+        {
+            await _client.TrackAsync(Enumerable.Range(0, 120).Select(_ =>
+            {
+                var time = start.AddMinutes(random.Next(20 * 24 * 6) * 10).ToString("O", CultureInfo.InvariantCulture);
+                var user = random.Next(2) > 0 ? "u" + random.Next(12) : null;
+                var anonymous = random.Next(3) > 0 ? "a" + random.Next(12) : null;
+                return random.Next(2) > 0
+                    ? AnalyticsHost.Page($"{number++}", user, time, anonymous)
+                    : AnalyticsHost.Line($"{number++}", "o" + random.Next(60), "p" + random.Next(5), random.Next(-2, 5), random.Next(1, 900) / 100m, time, user, null, random.Next(5) == 0, anonymous: anonymous);
+            }));
+            foreach (var _ in Enumerable.Range(0, 3))
+                await PostAsync("/identify", $$"""{"anonymousId":"a{{random.Next(12)}}","userId":"u{{random.Next(12)}}"}""", null);
+            if (random.Next(2) > 0)
+                await PostAsync("/alias", $$"""{"previousId":"u{{random.Next(12)}}","userId":"u{{random.Next(12)}}"}""", null);
+            if (random.Next(2) > 0)
+                await SettledAsync();
+            var from = start.AddHours(random.Next(20 * 24)).ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture);
+            await PurgeAsync(random.Next(4) switch
+            {
+                0 => $"userId=u{random.Next(12)}",
+                1 => $"anonymousId=a{random.Next(12)}&from={from}",
+                2 => $"event=page-view&to={from}",
+                _ => $"from={from}&to={start.AddDays(21):yyyy-MM-dd}&userId=u{random.Next(12)}",
+            });
+        }
+
+        await SettledAsync();
+        Assert.Empty(await VerifyAsync(replace: false));
+        Assert.Equal(
+            await _host.Database.ScalarAsync<long>("select count(*) from analytics.events"),
+            await _host.Database.ScalarAsync<long>("select sum(events)::bigint from analytics.event_counts where resolution = 'month'"));
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>("select count(*) from platform.parked"));
+    }
+
+    [Fact]
+    public async Task A_rebuild_finds_what_is_wrong_and_mends_it()
+    {
+        await _client.TrackAsync(AnalyticsHost.Line("1", "o1", "p", 2, 10, "2024-05-01T10:00:00Z", "u"), AnalyticsHost.Page("2", "v", "2023-05-02T10:00:00Z"));
+        await SettledAsync();
+        await _host.Database.RunAsync("update analytics.event_counts set events = events + 1 where resolution = 'day'; delete from analytics.sessions where start < '2024-01-01'");
+        Assert.Equal("event_counts 2 2, sessions 0 1", string.Join(", ", (await VerifyAsync(replace: false)).Select(d => $"{d.Table} {d.Wrong} {d.Missing}")));
+        Assert.NotEmpty(await VerifyAsync(replace: true));
+        Assert.Empty(await VerifyAsync(replace: false));
+    }
+
+    [Fact]
+    public async Task A_purge_that_says_nothing_or_nonsense_is_refused()
+    {
+        foreach (var (query, field) in new[] { ("", "$"), ("userId=a&anonymousId=b", "anonymousId"), ("from=2024-01-02&to=2024-01-01", "to"), ("userId=%20", "userId"), ("event=%01", "event") })
+        {
+            var refused = await (await _client.DeleteAsync(new Uri("/analytics/data?" + query, UriKind.Relative))).JsonAsync();
+            Assert.Equal(field, refused.GetProperty("errors").EnumerateObject().Single().Name);
+        }
+    }
+
+    private async Task<IReadOnlyList<RollupDifference>> VerifyAsync(bool replace)
+    {
+        await using var scope = _host.Services.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "test");
+        return await RollupRebuild.RunAsync(scope.ServiceProvider.GetRequiredService<UnitOfWork>(), replace, null, CancellationToken.None);
+    }
+
+    private async Task<JsonElement> PurgeAsync(string query)
+    {
+        var answer = await _client.DeleteAsync(new Uri("/analytics/data?" + query, UriKind.Relative));
+        Assert.Equal(202, (int)answer.StatusCode);
+        return await HttpTesting.EventuallyAsync(() => _client.AskAsync(answer.Headers.Location!.ToString()), r => r.GetProperty("status").GetString() == "done");
+    }
+
+    private async Task IdentifyAsync(string anonymous, string user)
+    {
+        await PostAsync("/identify", $$"""{"anonymousId":"{{anonymous}}","userId":"{{user}}"}""");
+        await SettledAsync();
+    }
+
+    private async Task PostAsync(string path, string json, int? expected = 200)
+    {
+        var answer = await _client.SendJsonAsync(HttpMethod.Post, path, json);
+        if (expected is not null)
+            Assert.Equal(expected, (int)answer.StatusCode);
+    }
+
+    private async Task<string> RefusedAsync(string path, string json) =>
+        (await (await _client.SendJsonAsync(HttpMethod.Post, path, json)).JsonAsync()).GetProperty("type").GetString()!.Split(':')[^1];
+
+    /// <summary>Waits until every group has read all there is.</summary>
+    private Task SettledAsync() => HttpTesting.EventuallyAsync(
+        () => _host.Database.ScalarAsync<bool>("""
+            select not exists (select from platform.events where position is null)
+              and not exists (select from analytics.pending_batches)
+              and (select coalesce(max(position), 0) from platform.events where topic = 'agency.analytics')
+                <= (select coalesce(min(position), 0) from embedded.consumer_offsets where group_name in ('RollUpEvents', 'JoinVisitors'))
+            """),
+        done => done);
+
+    private async Task<string> UsersAsync()
+    {
+        var totals = (await _client.AskAsync("/analytics/users")).GetProperty("totals");
+        return string.Join(", ", new[] { "active", "new", "anonymous", "sessions" }.Select(f => $"{f} {totals.GetProperty(f)}"));
+    }
+}
