@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
-using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -36,7 +35,12 @@ internal sealed class ApiClient : IDisposable
 
     /// <summary>Posts until the server gives an answer about the content; the caller disposes it.</summary>
     /// <exception cref="CommandException">The token is refused, or no such answer came in time.</exception>
-    public async Task<HttpResponseMessage> PostAsync<T>(string path, T body, JsonTypeInfo<T> type, string? idempotencyKey, CancellationToken cancel)
+    public Task<HttpResponseMessage> PostAsync<T>(string path, T body, JsonTypeInfo<T> type, string? idempotencyKey, CancellationToken cancel) =>
+        PostAsync(path, JsonSerializer.SerializeToUtf8Bytes(body, type), idempotencyKey, cancel);
+
+    /// <param name="json">The body, JSON in UTF-8.</param>
+    /// <inheritdoc cref="PostAsync{T}(string, T, JsonTypeInfo{T}, string?, CancellationToken)"/>
+    public async Task<HttpResponseMessage> PostAsync(string path, byte[] json, string? idempotencyKey, CancellationToken cancel)
     {
         var clock = Stopwatch.StartNew();
         for (var attempt = 0; ; attempt++)
@@ -45,7 +49,8 @@ internal sealed class ApiClient : IDisposable
             string trouble;
             try
             {
-                using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = JsonContent.Create(body, type) };
+                using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new ByteArrayContent(json) };
+                request.Content.Headers.ContentType = new("application/json");
                 if (idempotencyKey is not null)
                     request.Headers.Add("Idempotency-Key", idempotencyKey);
                 var answer = await _http.SendAsync(request, cancel);

@@ -62,6 +62,8 @@ internal static class Commands
         Token(terminal),
         Command("migrate", "Brings the database to what this build needs.", (workspace, cancel) => MigrateAsync(workspace, terminal, cancel)),
         Import(terminal),
+        new Command("generate", "Makes up data.") { GenerateEvents(terminal) },
+        new Command("analytics", "Looks after what analytics has computed.") { RebuildAnalytics(terminal) },
         Test(terminal),
         Bench(),
     };
@@ -106,6 +108,44 @@ internal static class Commands
         return command;
     }
 
+    private static Command GenerateEvents(Terminal terminal)
+    {
+        var count = new Option<long>("--count") { Description = "How many.", DefaultValueFactory = _ => 100_000 };
+        var seed = new Option<int>("--seed") { Description = "Another one gives other events.", DefaultValueFactory = _ => 1 };
+        var from = new Option<DateTime>("--from") { Description = "The day they begin, UTC.", DefaultValueFactory = _ => new DateTime(2025, 1, 1, 0, 0, 0, DateTimeKind.Utc) };
+        var days = new Option<int>("--days") { Description = "How many days they go on.", DefaultValueFactory = _ => 365 };
+        var output = new Option<string?>("--output") { Description = "Writes them to a file as NDJSON, or with - to the output, instead of sending them." };
+        var command = new Command("events", "Sends a made-up shop's events through the public API; the same figures always make the same events.") { count, seed, from, days, output };
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(count) is < 1 or > 1_000_000_000)
+                result.AddError("--count must be from 1 to 1,000,000,000.");
+            if (result.GetValue(days) is < 1 or > 3650)
+                result.AddError("--days must be from 1 to 3650.");
+            if (result.GetValue(from) is { Year: < 1970 } or { Year: > 9000 })
+                result.AddError("--from must be a day since 1970.");
+        });
+        command.SetAction((parsed, cancel) =>
+        {
+            var plan = new EventPlan(
+                parsed.GetValue(count), parsed.GetValue(seed), DateTime.SpecifyKind(parsed.GetValue(from).Date, DateTimeKind.Utc), parsed.GetValue(days));
+            return parsed.GetValue(output) is { } file
+                ? GenerateCommand.WriteAsync(plan, file, cancel)
+                : GenerateCommand.SendAsync(Workspace.FromEnvironment(), plan, terminal, cancel);
+        });
+        return command;
+    }
+
+    private static Command RebuildAnalytics(Terminal terminal)
+    {
+        var verify = new Option<bool>("--verify") { Description = "Only compare; exit code 1 when anything differs." };
+        var organisation = new Option<string?>("--org") { Description = "One organisation; all when left out." };
+        var command = new Command("rebuild", "Computes the rollups once more from the events, and mends what differs.") { verify, organisation };
+        command.SetAction((parsed, cancel) =>
+            RebuildCommand.RunAsync(Workspace.FromEnvironment(), parsed.GetValue(organisation), parsed.GetValue(verify), terminal, cancel));
+        return command;
+    }
+
     private static Command Test(Terminal terminal)
     {
         var filter = new Option<string?>("--filter") { Description = "Only the tests this dotnet test filter names." };
@@ -139,20 +179,30 @@ internal static class Commands
     private static Command Bench()
     {
         var rounds = new Option<int>("--rounds") { Description = "How often each figure is taken; the median counts.", DefaultValueFactory = _ => 5 };
-        var command = new Command("bench", "Measures the platform against a bare twin, on a PostgreSQL of its own.") { rounds };
-        command.SetAction((parsed, cancel) =>
+        var events = new Option<long>("--events") { Description = "The larger of the two sizes.", DefaultValueFactory = _ => 10_000_000 };
+        var analytics = new Command("analytics", "Measures analytics at 100,000 events and at many more: ingest, answers, and how exact they are.") { events };
+        analytics.Validators.Add(result =>
+        {
+            if (result.GetValue(events) is < 200_000 or > 100_000_000)
+                result.AddError("--events must be from 200,000 to 100,000,000.");
+        });
+        analytics.SetAction((parsed, cancel) => RunAsync("analytics", parsed.GetValue(events), cancel));
+        var command = new Command("bench", "Measures the platform against a bare twin, on a PostgreSQL of its own.") { rounds, analytics };
+        command.SetAction((parsed, cancel) => RunAsync("http", parsed.GetValue(rounds), cancel));
+        return command;
+
+        static Task<int> RunAsync(string what, long figure, CancellationToken cancel)
         {
             var workspace = Workspace.FromEnvironment();
             return Shell.RunDotnetAsync(
                 workspace.Root,
                 [
                     "run", "-c", "Release", "--project", Path.Combine("tests", "Agency.Performance"), "--",
-                    Path.Combine(workspace.Home, "bench"), parsed.GetValue(rounds).ToString(CultureInfo.InvariantCulture),
+                    what, Path.Combine(workspace.Home, "bench"), figure.ToString(CultureInfo.InvariantCulture),
                 ],
                 [],
                 cancel);
-        });
-        return command;
+        }
     }
 
     private static async Task MigrateAsync(Workspace workspace, Terminal terminal, CancellationToken cancel)

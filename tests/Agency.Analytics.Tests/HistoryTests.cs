@@ -17,7 +17,7 @@ public sealed class HistoryTests : IAsyncLifetime
         _host = await TestHost.StartAsync(
         [
             typeof(TrackEvent).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly, typeof(RollUpEvents).Assembly,
-            typeof(IdentifyVisitor).Assembly, typeof(AliasUser).Assembly, typeof(JoinVisitors).Assembly, typeof(PurgeAnalyticsData).Assembly, typeof(GetPurge).Assembly,
+            typeof(IdentifyVisitor).Assembly, typeof(AliasUser).Assembly, typeof(PurgeAnalyticsData).Assembly, typeof(GetPurge).Assembly,
         ]);
         _client = _host.Client();
     }
@@ -181,7 +181,7 @@ public sealed class HistoryTests : IAsyncLifetime
             select not exists (select from platform.events where position is null)
               and not exists (select from analytics.pending_batches)
               and (select coalesce(max(position), 0) from platform.events where topic = 'agency.analytics')
-                <= (select coalesce(min(position), 0) from embedded.consumer_offsets where group_name in ('RollUpEvents', 'JoinVisitors'))
+                <= (select position from embedded.consumer_offsets where group_name = 'RollUpEvents')
             """),
         done => done);
 

@@ -8,16 +8,19 @@ using Agency.Platform;
 using Npgsql;
 using Spectre.Console;
 
-// Measures the platform against a bare twin in the same run: ./agency bench. The figures are this machine's; the ratios are what counts.
+// Measures the platform against a bare twin in the same run: ./agency bench [analytics]. The figures are this machine's; the ratios are what counts.
 if (args is ["twin", var twinPort, var twinDatabase])
 {
     await Twin.RunAsync(int.Parse(twinPort, CultureInfo.InvariantCulture), twinDatabase);
     return 0;
 }
 
-var home = args is [var folder, ..] ? folder : throw new ArgumentException("The first argument is the folder for the benchmark's state.");
-var rounds = args is [_, var count] ? int.Parse(count, CultureInfo.InvariantCulture) : 5;
-await Bench.RunAsync(home, rounds);
+if (args is not [var what, var home, var figure])
+    throw new ArgumentException("What to measure, the folder for its state, and how many rounds or events.");
+if (what == "analytics")
+    await AnalyticsBench.RunAsync(home, long.Parse(figure, CultureInfo.InvariantCulture));
+else
+    await Bench.RunAsync(home, int.Parse(figure, CultureInfo.InvariantCulture));
 return 0;
 
 internal static class Bench
@@ -177,7 +180,7 @@ internal static class Bench
 
     private static int Zipf(Random random, int n) => (int)Math.Pow(n, random.NextDouble());
 
-    private static Task<ServerProcess> HostAsync(string home, string connectionString, string cache) => ServerProcess.StartAsync(
+    internal static Task<ServerProcess> HostAsync(string home, string connectionString, string cache, string? name = null) => ServerProcess.StartAsync(
         Path.Combine(Here, "Agency.Cli.dll"),
         _ => ["up"],
         port => new()
@@ -185,7 +188,7 @@ internal static class Bench
             ["AGENCY_POSTGRES"] = connectionString,
             ["AGENCY_PORT"] = port.ToString(CultureInfo.InvariantCulture),
             // A home of its own, with the issuer's key of ours.
-            ["AGENCY_HOME"] = Copy(home, cache),
+            ["AGENCY_HOME"] = Copy(home, name ?? cache),
             ["Engines__Cache"] = cache,
         },
         "/health/ready");
@@ -213,7 +216,7 @@ internal static class Bench
         return users;
     }
 
-    private static async Task DropAsync(NpgsqlConnectionStringBuilder database)
+    internal static async Task DropAsync(NpgsqlConnectionStringBuilder database)
     {
         await using var server = NpgsqlDataSource.Create(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Database = "postgres" });
         await using var command = server.CreateCommand($"drop database if exists {database.Database} with (force)");
@@ -230,15 +233,15 @@ internal static class Bench
         AnsiConsole.Write(table);
     }
 
-    private static string Number(double? value) => value is not { } v ? "" : v.ToString(v >= 1000 ? "N0" : v >= 100 ? "F0" : "F2", CultureInfo.InvariantCulture);
+    internal static string Number(double? value) => value is not { } v ? "" : v.ToString(v >= 1000 ? "N0" : v >= 100 ? "F0" : "F2", CultureInfo.InvariantCulture);
 
-    private static double Median(IEnumerable<double> values)
+    internal static double Median(IEnumerable<double> values)
     {
         var sorted = values.Order().ToArray();
         return sorted.Length % 2 == 1 ? sorted[sorted.Length / 2] : (sorted[(sorted.Length / 2) - 1] + sorted[sorted.Length / 2]) / 2;
     }
 
-    private static void Say(string text) => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]");
+    internal static void Say(string text) => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]");
 }
 
 /// <summary>One figure: a median over rounds. The ratio is the median of the rounds' own ratios, above 1 when we cost more than the twin.</summary>

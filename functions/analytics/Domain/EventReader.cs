@@ -68,6 +68,69 @@ public static class EventReader
         }
     }
 
+    /// <summary>
+    /// The events of an <see cref="EventTrackedEvent"/>. The serializer reads the same at several times the cost, which counts where every
+    /// event there is passes through.
+    /// </summary>
+    /// <param name="data">The event's data as it is on the log. The properties are parts of it, not copies.</param>
+    /// <exception cref="JsonException">It is of another shape.</exception>
+    public static IReadOnlyList<TrackedEvent> ReadTracked(ReadOnlyMemory<byte> data)
+    {
+        var json = new Utf8JsonReader(data.Span, new JsonReaderOptions { MaxDepth = ReaderDepth });
+        var events = new List<TrackedEvent>();
+        json.Read();
+        while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
+        {
+            var isEvents = json.ValueTextEquals("events"u8);
+            json.Read();
+            if (!isEvents)
+                json.Skip();
+            else
+                while (json.Read() && json.TokenType == JsonTokenType.StartObject)
+                    events.Add(ReadTracked(ref json, data));
+        }
+
+        return events;
+    }
+
+    private static TrackedEvent ReadTracked(ref Utf8JsonReader json, ReadOnlyMemory<byte> data)
+    {
+        string? messageId = null, name = null, userId = null, anonymousId = null;
+        DateTimeOffset? time = null;
+        ReadOnlyMemory<byte>? properties = null;
+        while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
+        {
+            if (json.ValueTextEquals("messageId"u8))
+                messageId = Next(ref json);
+            else if (json.ValueTextEquals("event"u8))
+                name = Next(ref json);
+            else if (json.ValueTextEquals("userId"u8))
+                userId = Next(ref json);
+            else if (json.ValueTextEquals("anonymousId"u8))
+                anonymousId = Next(ref json);
+            else if (json.ValueTextEquals("time"u8))
+                time = json.Read() ? json.GetDateTimeOffset() : null;
+            else if (json.ValueTextEquals("properties"u8))
+                properties = Part(ref json, data);
+            else
+                json.Skip();
+        }
+
+        return messageId is not null && name is not null && time is not null && properties is not null
+            ? new(messageId, name, userId, anonymousId, time.Value, new(properties.Value))
+            : throw new JsonException("A tracked event on the log lacks a field.");
+
+        static string? Next(ref Utf8JsonReader json) => json.Read() ? json.GetString() : null;
+
+        static ReadOnlyMemory<byte> Part(ref Utf8JsonReader json, ReadOnlyMemory<byte> data)
+        {
+            json.Read();
+            var start = (int)json.TokenStartIndex;
+            json.Skip();
+            return data[start..(int)json.BytesConsumed];
+        }
+    }
+
     private static ProblemException Wrong(string message) => new(Problem.Validation("$", message));
 
     /// <summary>Reads from the item's first token to its last, whatever is wrong with it.</summary>

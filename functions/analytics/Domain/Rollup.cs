@@ -5,12 +5,14 @@ namespace Agency.Analytics;
 
 /// <summary>
 /// What some events of one organisation add to its rollups, or take from them: sums by key, in memory, so that each key is written once.
+/// They are booked at the finest resolution that is kept; the coarser ones are made of those.
 /// </summary>
 /// <param name="sign">1, or -1 when the events are gone.</param>
 public sealed class Rollup(int sign = 1)
 {
-    /// <summary>The resolutions of sums.</summary>
-    private static readonly string[] Resolutions = [Interval.Hour, Interval.Day, Interval.Month];
+    private readonly Dictionary<(DateTime Hour, string Name), long> _counts = [];
+    private readonly Dictionary<RevenueKey, RevenueTotals> _revenue = [];
+    private readonly Dictionary<DateTime, VisitTotals> _visits = [];
 
     public readonly record struct CountKey(string Resolution, DateTime Start, string Name);
 
@@ -18,8 +20,6 @@ public sealed class Rollup(int sign = 1)
 
     /// <param name="Dimension"><c>all</c>, <c>country</c>, <c>product</c> or <c>campaign</c>.</param>
     public readonly record struct RevenueKey(string Dimension, string Resolution, DateTime Start, string Currency, string Key);
-
-    public Dictionary<CountKey, long> Counts { get; } = [];
 
     /// <summary>When each visitor was there.</summary>
     public Dictionary<long, List<DateTime>> Times { get; } = [];
@@ -30,18 +30,12 @@ public sealed class Rollup(int sign = 1)
     /// <summary>Lines that are not cancelled, by the hour they are in.</summary>
     public Dictionary<(OrderKey Order, DateTime Hour), long> Orders { get; } = [];
 
-    public Dictionary<RevenueKey, RevenueTotals> Revenue { get; } = [];
-
-    /// <summary>Sessions and new users.</summary>
-    public Dictionary<(string Resolution, DateTime Start), VisitTotals> Visits { get; } = [];
-
     /// <param name="visitor">Whom it counts for; null when that is nobody.</param>
     /// <exception cref="JsonException">An order line is none; the slice that took it should have refused it.</exception>
     public void Add(TrackedEvent e, long? visitor)
     {
         var time = e.Time.UtcDateTime;
-        foreach (var resolution in Resolutions)
-            At(Counts, new(resolution, Interval.Floor(resolution, time), e.Event)) += sign;
+        At(_counts, (Interval.Floor(Interval.Hour, time), e.Event)) += sign;
         if (visitor is { } who)
         {
             (CollectionsMarshal.GetValueRefOrAddDefault(Times, who, out _) ??= []).Add(time);
@@ -57,12 +51,48 @@ public sealed class Rollup(int sign = 1)
             See(UniqueKinds.Customer(line.Currency), time, buyer);
     }
 
-    /// <summary>Counts an order in the hour of its first line, or stops counting it there.</summary>
-    public void CountOrder(string currency, DateTime hour, int orders)
+    /// <summary>Events by name: hours, days and months.</summary>
+    public List<KeyValuePair<CountKey, long>> Counts()
     {
-        foreach (var resolution in Resolutions)
-            Book(new("all", resolution, Interval.Floor(resolution, hour), currency, ""), RevenueTotals.Zero with { Orders = orders });
+        var sums = new Dictionary<CountKey, long>(_counts.Count * 2);
+        foreach (var ((hour, name), events) in _counts)
+            foreach (var resolution in (ReadOnlySpan<string>)[Interval.Hour, Interval.Day, Interval.Month])
+                At(sums, new(resolution, Interval.Floor(resolution, hour), name)) += events;
+        return [.. sums];
     }
+
+    /// <summary>Revenue: all by hours, days and months, the other dimensions by days and months.</summary>
+    public List<KeyValuePair<RevenueKey, RevenueTotals>> Revenue()
+    {
+        var sums = new Dictionary<RevenueKey, RevenueTotals>(_revenue.Count * 2);
+        foreach (var (key, totals) in _revenue)
+        {
+            sums.Add(key, totals);
+            if (key.Resolution == Interval.Hour)
+                Book(sums, key with { Resolution = Interval.Day, Start = key.Start.Date }, totals);
+            Book(sums, key with { Resolution = Interval.Month, Start = Interval.Floor(Interval.Month, key.Start) }, totals);
+        }
+
+        return [.. sums];
+    }
+
+    /// <summary>Sessions and new users: hours, days and months, those that change.</summary>
+    public List<KeyValuePair<(string Resolution, DateTime Start), VisitTotals>> Visits()
+    {
+        var sums = new Dictionary<(string Resolution, DateTime Start), VisitTotals>();
+        foreach (var (hour, totals) in _visits)
+            foreach (var resolution in (ReadOnlySpan<string>)[Interval.Hour, Interval.Day, Interval.Month])
+            {
+                ref var sum = ref At(sums, (resolution, Interval.Floor(resolution, hour)));
+                sum = sum.Add(totals);
+            }
+
+        return [.. sums.Where(s => s.Value != default)];
+    }
+
+    /// <summary>Counts an order in the hour of its first line, or stops counting it there.</summary>
+    public void CountOrder(string currency, DateTime hour, int orders) =>
+        Book(_revenue, new("all", Interval.Hour, hour, currency, ""), RevenueTotals.Zero with { Orders = orders });
 
     /// <summary>Counts a session where it starts, or stops counting it there.</summary>
     public void CountSession(Session session, int sessions) => Book(session.Start, new(
@@ -87,15 +117,10 @@ public sealed class Rollup(int sign = 1)
         var amount = line.Amount * sign;
         var totals = line.Amount > 0 ? RevenueTotals.Zero with { Gross = amount } : RevenueTotals.Zero with { Refunds = -amount };
         totals = totals with { Net = amount, Lines = sign, CancelledLines = line.Cancelled ? sign : 0, Units = line.Quantity * sign };
-        Book(new("all", Interval.Hour, Interval.Floor(Interval.Hour, time), line.Currency, ""), totals);
-        foreach (var resolution in (ReadOnlySpan<string>)[Interval.Day, Interval.Month])
-        {
-            var start = Interval.Floor(resolution, time);
-            Book(new("all", resolution, start, line.Currency, ""), totals);
-            Book(new("country", resolution, start, line.Currency, line.Country ?? ""), totals);
-            Book(new("product", resolution, start, line.Currency, line.ProductId), totals);
-            Book(new("campaign", resolution, start, line.Currency, line.Campaign ?? ""), totals);
-        }
+        Book(_revenue, new("all", Interval.Hour, Interval.Floor(Interval.Hour, time), line.Currency, ""), totals);
+        Book(_revenue, new("country", Interval.Day, time.Date, line.Currency, line.Country ?? ""), totals);
+        Book(_revenue, new("product", Interval.Day, time.Date, line.Currency, line.ProductId), totals);
+        Book(_revenue, new("campaign", Interval.Day, time.Date, line.Currency, line.Campaign ?? ""), totals);
 
         if (!line.Cancelled)
             At(Orders, (new(line.Currency, line.OrderId), Interval.Floor(Interval.Hour, time))) += sign;
@@ -106,16 +131,13 @@ public sealed class Rollup(int sign = 1)
 
     private void Book(DateTime time, VisitTotals totals)
     {
-        foreach (var resolution in Resolutions)
-        {
-            ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(Visits, (resolution, Interval.Floor(resolution, time)), out _);
-            sum = sum.Add(totals);
-        }
+        ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(_visits, Interval.Floor(Interval.Hour, time), out _);
+        sum = sum.Add(totals);
     }
 
-    private void Book(RevenueKey key, RevenueTotals totals)
+    private static void Book(Dictionary<RevenueKey, RevenueTotals> sums, RevenueKey key, RevenueTotals totals)
     {
-        ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(Revenue, key, out _);
+        ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(sums, key, out _);
         sum = sum is null ? totals : sum.Add(totals);
     }
 

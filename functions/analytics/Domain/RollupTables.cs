@@ -190,7 +190,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
 
     private async Task CountEventsAsync(Rollup rollup, CancellationToken cancel)
     {
-        var rows = rollup.Counts.ToList();
+        var rows = rollup.Counts();
         if (rows.Count == 0)
             return;
         await work.ExecuteAsync(
@@ -207,7 +207,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
 
     private async Task AddRevenueAsync(Rollup rollup, CancellationToken cancel)
     {
-        var rows = rollup.Revenue.ToList();
+        var rows = rollup.Revenue();
         if (rows.Count == 0)
             return;
         await work.ExecuteAsync(
@@ -229,7 +229,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
 
     private async Task AddVisitsAsync(Rollup rollup, CancellationToken cancel)
     {
-        var rows = rollup.Visits.Where(r => r.Value != default).ToList();
+        var rows = rollup.Visits();
         if (rows.Count == 0)
             return;
         await work.ExecuteAsync(

@@ -3,7 +3,7 @@ using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.Analytics;
 
-/// <summary>Adds what was tracked to the rollups, a batch of records at a time.</summary>
+/// <summary>Adds what was tracked to the rollups, a batch of records at a time, and brings the histories of persons together.</summary>
 public sealed class RollUpEvents(UnitOfWork work, Inbox inbox)
 {
     [Function(nameof(RollUpEvents))]
@@ -19,15 +19,13 @@ public sealed class RollUpEvents(UnitOfWork work, Inbox inbox)
                 foreach (var (e, visitor) in await PendingEvents.TakeAsync(work, Tracked(events), cancel))
                     rollup.Add(e, visitor);
                 await new RollupTables(work).AddAsync(rollup, cancel);
+                foreach (var e in events)
+                    if (e.Is<VisitorsJoinedEvent>(out var joined))
+                        await Identities.JoinAsync(work, joined.Visitor, cancel);
             },
             cancel);
 
-    private static Dictionary<Guid, IReadOnlyList<TrackedEvent>> Tracked(IReadOnlyList<CloudEvent> events)
-    {
-        var batches = new Dictionary<Guid, IReadOnlyList<TrackedEvent>>();
-        foreach (var e in events)
-            if (e.Is<EventTrackedEvent>(out var tracked))
-                batches.Add(Guid.Parse(e.Subject), tracked.Events);
-        return batches;
-    }
+    private static Dictionary<Guid, IReadOnlyList<TrackedEvent>> Tracked(IReadOnlyList<CloudEvent> events) => events
+        .Where(e => e.Type == EventTrackedEvent.EventType.Name)
+        .ToDictionary(e => Guid.Parse(e.Subject), e => EventReader.ReadTracked(e.Data));
 }
