@@ -116,15 +116,9 @@ internal static class Commands
         var days = new Option<int>("--days") { Description = "How many days they go on.", DefaultValueFactory = _ => 365 };
         var output = new Option<string?>("--output") { Description = "Writes them to a file as NDJSON, or with - to the output, instead of sending them." };
         var command = new Command("events", "Sends a made-up shop's events through the public API; the same figures always make the same events.") { count, seed, from, days, output };
-        command.Validators.Add(result =>
-        {
-            if (result.GetValue(count) is < 1 or > 1_000_000_000)
-                result.AddError("--count must be from 1 to 1,000,000,000.");
-            if (result.GetValue(days) is < 1 or > 3650)
-                result.AddError("--days must be from 1 to 3650.");
-            if (result.GetValue(from) is { Year: < 1970 } or { Year: > 9000 })
-                result.AddError("--from must be a day since 1970.");
-        });
+        Require(count, n => n is >= 1 and <= 1_000_000_000, "--count must be from 1 to 1,000,000,000.");
+        Require(days, n => n is >= 1 and <= 3650, "--days must be from 1 to 3650.");
+        Require(from, day => day.Year is >= 1970 and < 9000, "--from must be a day since 1970.");
         command.SetAction((parsed, cancel) =>
         {
             var plan = new EventPlan(
@@ -176,16 +170,18 @@ internal static class Commands
         },
     };
 
+    private static void Require<T>(Option<T> option, Predicate<T> holds, string otherwise) => option.Validators.Add(result =>
+    {
+        if (!holds(result.GetValueOrDefault<T>()))
+            result.AddError(otherwise);
+    });
+
     private static Command Bench()
     {
         var rounds = new Option<int>("--rounds") { Description = "How often each figure is taken; the median counts.", DefaultValueFactory = _ => 5 };
         var events = new Option<long>("--events") { Description = "The larger of the two sizes.", DefaultValueFactory = _ => 10_000_000 };
         var analytics = new Command("analytics", "Measures analytics at 100,000 events and at many more: ingest, answers, and how exact they are.") { events };
-        analytics.Validators.Add(result =>
-        {
-            if (result.GetValue(events) is < 200_000 or > 100_000_000)
-                result.AddError("--events must be from 200,000 to 100,000,000.");
-        });
+        Require(events, n => n is >= 200_000 and <= 100_000_000, "--events must be from 200,000 to 100,000,000.");
         analytics.SetAction((parsed, cancel) => RunAsync("analytics", parsed.GetValue(events), cancel));
         var command = new Command("bench", "Measures the platform against a bare twin, on a PostgreSQL of its own.") { rounds, analytics };
         command.SetAction((parsed, cancel) => RunAsync("http", parsed.GetValue(rounds), cancel));

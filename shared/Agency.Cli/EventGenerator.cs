@@ -80,6 +80,7 @@ public sealed class EventGenerator
         }
 
         var visit = _visits.Dequeue();
+        var at = visit.At;
         var name = visit.Next(_random);
         _json.WriteStartObject();
         _json.WriteString("messageId", string.Create(CultureInfo.InvariantCulture, $"g{_plan.Seed}-{_number:D9}"));
@@ -88,7 +89,7 @@ public sealed class EventGenerator
             _json.WriteString("userId", string.Create(CultureInfo.InvariantCulture, $"user-{visit.Person}"));
         else
             _json.WriteString("anonymousId", string.Create(CultureInfo.InvariantCulture, $"device-{visit.Person}"));
-        _json.WriteString("time", _plan.From.AddTicks(visit.At - (visit.At % TimeSpan.TicksPerMillisecond)));
+        _json.WriteString("time", _plan.From.AddTicks(at - (at % TimeSpan.TicksPerMillisecond)));
         _json.WriteStartObject("properties");
         _json.WriteString("$device", visit.Device);
         if (visit.Campaign is { } campaign)
