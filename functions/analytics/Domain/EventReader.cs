@@ -34,9 +34,11 @@ public static class EventReader
     /// <summary>What a client may call its event, in the order it came.</summary>
     /// <param name="body">One event object, or an array of 1 to <see cref="MaxEvents"/>.</param>
     /// <param name="now">The time of an event that gives none.</param>
+    /// <param name="request">What the request tells of where its events come from.</param>
     /// <exception cref="ProblemException">400: the body is not JSON, or not one event or a permitted number of them.</exception>
-    public static IReadOnlyList<ReadItem> Read(ReadOnlyMemory<byte> body, DateTimeOffset now)
+    public static IReadOnlyList<ReadItem> Read(ReadOnlyMemory<byte> body, DateTimeOffset now, EventOrigin? request = null)
     {
+        request ??= EventOrigin.Unknown;
         if (!Utf8.IsValid(body.Span))
             throw new ProblemException(Problem.Of(400, "malformed-json", "The body does not fit", "The body is not UTF-8."));
         try
@@ -46,12 +48,12 @@ public static class EventReader
             var items = new List<ReadItem>();
             if (json.TokenType == JsonTokenType.StartObject)
             {
-                items.Add(ReadOne(ref json, body, now));
+                items.Add(ReadOne(ref json, body, now, request));
             }
             else if (json.TokenType == JsonTokenType.StartArray)
             {
                 while (json.Read() && json.TokenType != JsonTokenType.EndArray)
-                    items.Add(items.Count < MaxEvents ? ReadOne(ref json, body, now) : throw Wrong($"At most {MaxEvents} events in one request."));
+                    items.Add(items.Count < MaxEvents ? ReadOne(ref json, body, now, request) : throw Wrong($"At most {MaxEvents} events in one request."));
             }
             else
             {
@@ -134,7 +136,7 @@ public static class EventReader
     private static ProblemException Wrong(string message) => new(Problem.Validation("$", message));
 
     /// <summary>Reads from the item's first token to its last, whatever is wrong with it.</summary>
-    private static ReadItem ReadOne(ref Utf8JsonReader json, ReadOnlyMemory<byte> body, DateTimeOffset now)
+    private static ReadItem ReadOne(ref Utf8JsonReader json, ReadOnlyMemory<byte> body, DateTimeOffset now, EventOrigin request)
     {
         if (json.TokenType != JsonTokenType.StartObject)
         {
@@ -145,6 +147,8 @@ public static class EventReader
         string? messageId = null, name = null, userId = null, anonymousId = null, error = null;
         DateTimeOffset? time = null;
         ReadOnlyMemory<byte>? properties = null;
+        EventContext? context = null;
+        var hasOwn = false;
         var seen = Fields.None;
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
@@ -176,20 +180,28 @@ public static class EventReader
             else if (json.ValueTextEquals("properties"u8))
             {
                 Once(Fields.Properties, ref seen, ref error);
-                properties = Properties(ref json, body, ref error);
+                properties = Properties(ref json, body, ref hasOwn, ref error);
+            }
+            else if (json.ValueTextEquals("context"u8))
+            {
+                Once(Fields.Context, ref seen, ref error);
+                context = EventContext.Read(ref json, ref error);
             }
             else
             {
-                error ??= "has a field that is not one of messageId, event, userId, anonymousId, time, properties";
+                error ??= "has a field that is not one of messageId, event, userId, anonymousId, time, properties, context";
                 json.Skip();
             }
         }
 
         error ??= messageId is null ? "messageId is missing" : name is null ? "event is missing" : null;
-        var e = error is not null ? null : new TrackedEvent(messageId!, name!, userId, anonymousId, time ?? Microseconds(now), new(properties ?? "{}"u8.ToArray()));
-        if (e is { Event: OrderLine.EventName })
-            error = OrderLine.TryRead(e.Properties.Utf8.Span, out _);
-        return new(error is null ? e : null, messageId, error);
+        var given = properties ?? "{}"u8.ToArray();
+        if (error is null && name == OrderLine.EventName)
+            error = OrderLine.TryRead(given.Span, out _);
+        if (error is not null)
+            return new(null, messageId, error);
+        var origin = request.With(context);
+        return new(new(messageId!, name!, userId, anonymousId, time ?? Microseconds(now), new(origin.AddTo(given, hasOwn))), messageId, null, origin);
     }
 
     /// <summary>True for what may be an id or a name: not blank, no control characters.</summary>
@@ -236,7 +248,8 @@ public static class EventReader
     }
 
     /// <summary>Walks through the object and answers its bytes, which are sure to be accepted as jsonb.</summary>
-    private static ReadOnlyMemory<byte>? Properties(ref Utf8JsonReader json, ReadOnlyMemory<byte> body, ref string? error)
+    /// <param name="hasOwn">Whether there may be names in it that begin with a dollar sign.</param>
+    private static ReadOnlyMemory<byte>? Properties(ref Utf8JsonReader json, ReadOnlyMemory<byte> body, ref bool hasOwn, ref string? error)
     {
         json.Read();
         if (json.TokenType == JsonTokenType.Null)
@@ -258,6 +271,7 @@ public static class EventReader
                 error ??= "properties hold a number that is too long or too large";
             else if (json.ValueIsEscaped && !(StringOf(ref json) is { } text && !text.Contains('\0', StringComparison.Ordinal)))
                 error ??= "properties hold text with NUL or half a surrogate pair";
+            hasOwn |= json.TokenType == JsonTokenType.PropertyName && (json.ValueIsEscaped || json.ValueSpan.StartsWith((byte)'$'));
         }
 
         var bytes = body[start..(int)json.BytesConsumed];
@@ -275,7 +289,7 @@ public static class EventReader
     }
 
     /// <summary>Null when the text's escapes hold half a surrogate pair.</summary>
-    private static string? StringOf(ref Utf8JsonReader json)
+    internal static string? StringOf(ref Utf8JsonReader json)
     {
         try
         {
@@ -308,6 +322,7 @@ public static class EventReader
         AnonymousId = 8,
         Time = 16,
         Properties = 32,
+        Context = 64,
     }
 }
 
@@ -315,4 +330,5 @@ public static class EventReader
 /// <param name="Event">Null when there is an error.</param>
 /// <param name="MessageId">Also of a rejected item, when it could be read.</param>
 /// <param name="Error">Null when there is an event.</param>
-public sealed record ReadItem(TrackedEvent? Event, string? MessageId, string? Error);
+/// <param name="Origin">Where the event came from; null when there is none.</param>
+public sealed record ReadItem(TrackedEvent? Event, string? MessageId, string? Error, EventOrigin? Origin = null);
