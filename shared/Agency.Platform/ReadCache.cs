@@ -4,7 +4,7 @@ using Microsoft.Extensions.Caching.Memory;
 namespace Agency.Platform;
 
 /// <summary>How much the cache of answers holds, and for how long.</summary>
-/// <param name="MaxBytes">Of all answers together.</param>
+/// <param name="MaxBytes">Of everything together.</param>
 /// <param name="Lifetime">After this an answer is read again, also when no event has told of a change.</param>
 public sealed record ReadCacheOptions(long MaxBytes, TimeSpan Lifetime)
 {
@@ -15,22 +15,23 @@ public sealed record ReadCacheOptions(long MaxBytes, TimeSpan Lifetime)
 }
 
 /// <summary>
-/// Answers to reads of one aggregate, kept in this process as bytes with their entity tag. An event of the aggregate takes its answer
-/// out: at once when this process commits it, so that who writes reads what was written; within a moment when another does.
+/// Answers to reads of one aggregate, kept in this process as bytes with their entity tag, and whatever else is read of one. An event of
+/// the aggregate takes it out: at once when this process commits it, so that who writes reads what was written; within a moment when
+/// another does.
 /// </summary>
 public sealed class ReadCache : ICommitListener, IDisposable
 {
-    /// <summary>Bytes that an entry needs beside its body, roughly.</summary>
+    /// <summary>Bytes that an entry needs beside what it holds, roughly.</summary>
     private const int Overhead = 512;
 
-    private readonly MemoryCache _answers;
+    private readonly MemoryCache _kept;
     private readonly ReadCacheOptions _options;
     private readonly ConcurrentDictionary<Key, Load> _loads = new();
 
     public ReadCache(ReadCacheOptions options)
     {
         _options = options;
-        _answers = new(new MemoryCacheOptions { SizeLimit = options.MaxBytes });
+        _kept = new(new MemoryCacheOptions { SizeLimit = options.MaxBytes });
     }
 
     /// <summary>The answer about an aggregate of the caller's organisation. Those who ask while it is being loaded share one load.</summary>
@@ -38,30 +39,38 @@ public sealed class ReadCache : ICommitListener, IDisposable
     /// <param name="subject">The aggregate's id.</param>
     /// <param name="load">Reads it. It serves others too, so it is not cancelled with the request. Only a 200 is kept.</param>
     /// <param name="cancel">Ends the waiting of this caller.</param>
-    public Task<Answer> GetAsync(Caller caller, string topic, string subject, Func<Task<Answer>> load, CancellationToken cancel)
-    {
-        var key = new Key(caller.Tenant, topic, subject);
-        if (_answers.TryGetValue(key, out var kept))
-            return Task.FromResult((Answer)kept!);
-        var mine = new Load();
-        var running = _loads.GetOrAdd(key, mine);
-        if (ReferenceEquals(running, mine))
-            _ = LoadAsync(key, mine, load);
-        return running.Answer.WaitAsync(cancel);
-    }
+    public Task<Answer> GetAsync(Caller caller, string topic, string subject, Func<Task<Answer>> load, CancellationToken cancel) =>
+        GetAsync(caller, topic, subject, load, static answer => answer.Status == 200 ? answer.Body.Length : null, cancel);
 
     /// <inheritdoc cref="GetAsync(Caller, string, string, Func{Task{Answer}}, CancellationToken)"/>
     public Task<Answer> GetAsync(Caller caller, string topic, Guid subject, Func<Task<Answer>> load, CancellationToken cancel) =>
         GetAsync(caller, topic, subject.ToString(), load, cancel);
 
+    /// <summary>The same of something else that is read of an aggregate. One subject has one type of it.</summary>
+    /// <param name="bytes">How much it holds, roughly; null when it is not kept.</param>
+    /// <inheritdoc cref="GetAsync(Caller, string, string, Func{Task{Answer}}, CancellationToken)"/>
+    public async Task<T> GetAsync<T>(
+        Caller caller, string topic, string subject, Func<Task<T>> load, Func<T, int?> bytes, CancellationToken cancel)
+        where T : class
+    {
+        var key = new Key(caller.Tenant, topic, subject);
+        if (_kept.TryGetValue(key, out var kept))
+            return (T)kept!;
+        var mine = new Load();
+        var running = _loads.GetOrAdd(key, mine);
+        if (ReferenceEquals(running, mine))
+            _ = LoadAsync(key, mine, load, bytes);
+        return (T)await running.Value.WaitAsync(cancel);
+    }
+
     /// <summary>Forgets an aggregate. A load that has begun before is not kept, and nobody who asks from now on shares it.</summary>
     public void Evict(string tenant, string topic, string subject)
     {
         var key = new Key(tenant, topic, subject);
-        // First the load, then the answer: the other way round a load could end in between and leave its answer behind.
+        // First the load, then what it answered: the other way round a load could end in between and leave that behind.
         if (_loads.TryRemove(key, out var running))
             running.Outdate();
-        _answers.Remove(key);
+        _kept.Remove(key);
     }
 
     /// <summary>Forgets everything, for when it is not known what has changed.</summary>
@@ -70,7 +79,7 @@ public sealed class ReadCache : ICommitListener, IDisposable
         foreach (var (key, _) in _loads)
             if (_loads.TryRemove(key, out var running))
                 running.Outdate();
-        _answers.Clear();
+        _kept.Clear();
     }
 
     public void Committed(IReadOnlyList<RecordedEvent> events)
@@ -79,24 +88,21 @@ public sealed class ReadCache : ICommitListener, IDisposable
             Evict(e.Tenant, e.Topic, e.Subject);
     }
 
-    public void Dispose() => _answers.Dispose();
+    public void Dispose() => _kept.Dispose();
 
-    private async Task LoadAsync(Key key, Load mine, Func<Task<Answer>> load)
+    private async Task LoadAsync<T>(Key key, Load mine, Func<Task<T>> load, Func<T, int?> bytes)
+        where T : class
     {
         try
         {
-            var answer = await load();
+            var value = await load();
             mine.KeepUnlessOutdated(() =>
             {
-                if (answer.Status == 200)
-                    _answers.Set(key, answer, new MemoryCacheEntryOptions
-                    {
-                        Size = answer.Body.Length + Overhead,
-                        AbsoluteExpirationRelativeToNow = _options.Lifetime,
-                    });
+                if (bytes(value) is { } size)
+                    _kept.Set(key, value, new MemoryCacheEntryOptions { Size = size + Overhead, AbsoluteExpirationRelativeToNow = _options.Lifetime });
             });
             _loads.TryRemove(new(key, mine));
-            mine.End(answer);
+            mine.End(value);
         }
         catch (Exception failure)
         {
@@ -110,11 +116,11 @@ public sealed class ReadCache : ICommitListener, IDisposable
 
     private sealed class Load
     {
-        private readonly TaskCompletionSource<Answer> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource<object> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private readonly Lock _gate = new();
         private bool _outdated;
 
-        public Task<Answer> Answer => _end.Task;
+        public Task<object> Value => _end.Task;
 
         public void Outdate()
         {
@@ -129,7 +135,7 @@ public sealed class ReadCache : ICommitListener, IDisposable
                     keep();
         }
 
-        public void End(Answer answer) => _end.SetResult(answer);
+        public void End(object value) => _end.SetResult(value);
 
         public void Fail(Exception failure) => _end.SetException(failure);
     }

@@ -204,9 +204,9 @@ public static class EventReader
         return new(new(messageId!, name!, userId, anonymousId, time ?? Microseconds(now), new(origin.AddTo(given, hasOwn))), messageId, null, origin);
     }
 
-    /// <summary>True for what may be an id or a name: not blank, no control characters.</summary>
-    public static bool IsText(string text) =>
-        !string.IsNullOrWhiteSpace(text) && !text.AsSpan().ContainsAnyInRange('\0', '\u001f');
+    /// <summary>True for what may be an id or a name: at most <see cref="MaxText"/> characters, not blank, no control characters.</summary>
+    public static bool IsText(string? text) =>
+        text?.Length <= MaxText && !string.IsNullOrWhiteSpace(text) && !text.AsSpan().ContainsAnyInRange('\0', '\u001f');
 
     /// <summary>Reads the value of the property that the reader is on; null counts as not given.</summary>
     internal static void Text(ref Utf8JsonReader json, string field, ref string? value, ref string? error)
@@ -215,8 +215,7 @@ public static class EventReader
         if (json.TokenType == JsonTokenType.Null)
             return;
         // A character has at most six bytes of JSON, as \u00e9.
-        if (json.TokenType == JsonTokenType.String && json.ValueSpan.Length <= 6 * MaxText && StringOf(ref json) is { } text
-            && text.Length <= MaxText && IsText(text))
+        if (json.TokenType == JsonTokenType.String && json.ValueSpan.Length <= 6 * MaxText && StringOf(ref json) is { } text && IsText(text))
         {
             value = text;
             return;

@@ -90,6 +90,8 @@ public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 [JsonSerializable(typeof(IdentityDto))]
 [JsonSerializable(typeof(IdentifyVisitorCommand))]
 [JsonSerializable(typeof(AliasUserCommand))]
+[JsonSerializable(typeof(ConfigUpdatedEvent))]
+[JsonSerializable(typeof(AnalyticsConfigDto))]
 [JsonSerializable(typeof(RevenueDto))]
 [JsonSerializable(typeof(AnalyticsDto))]
 public sealed partial class AnalyticsJson : JsonSerializerContext;
