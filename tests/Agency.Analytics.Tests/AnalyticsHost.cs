@@ -11,11 +11,17 @@ namespace Agency.Analytics.Tests;
 
 internal static class AnalyticsHost
 {
-    private static readonly Assembly[] Http = [typeof(TrackEvent).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly];
+    private static readonly Assembly[] Http =
+    [
+        typeof(TrackEvent).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly, typeof(GetAnalyticsConfig).Assembly,
+        typeof(UpdateAnalyticsConfig).Assembly, typeof(ListViolations).Assembly, typeof(CountViolations).Assembly,
+    ];
 
     /// <param name="consuming">False when the test delivers the log's records itself.</param>
-    public static Task<TestHost> StartAsync(bool consuming = true) =>
-        TestHost.StartAsync(consuming ? [.. Http, typeof(RollUpEvents).Assembly] : Http);
+    /// <param name="database">Another host's, for a second process; its own when null.</param>
+    /// <param name="settings">Configuration.</param>
+    public static Task<TestHost> StartAsync(bool consuming = true, TestDatabase? database = null, params IReadOnlyList<(string Name, string Value)> settings) =>
+        TestHost.StartAsync(consuming ? [.. Http, typeof(RollUpEvents).Assembly] : Http, database, settings: settings);
 
     public static Task<HttpResponseMessage> PostAsync(this HttpClient client, string json) => client.SendJsonAsync(HttpMethod.Post, "/events", json);
 

@@ -24,7 +24,7 @@ public sealed class TrackEventTests : IAsyncLifetime
         var before = DateTime.UtcNow;
         var response = await _client.PostAsync("""{"messageId":"m","event":"sign-up"}""");
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
-        Assert.Equal("""{"accepted":1,"duplicates":0,"rejected":0,"items":[]}""", await response.Content.ReadAsStringAsync());
+        Assert.Equal("""{"accepted":1,"duplicates":0,"rejected":0,"excluded":0,"items":[]}""", await response.Content.ReadAsStringAsync());
         Assert.InRange(await _host.Database.ScalarAsync<DateTime>("select occurred_at from analytics.events where user_id is null and properties = '{}'"),
             before.AddMilliseconds(-1), DateTime.UtcNow);
     }
@@ -68,7 +68,7 @@ public sealed class TrackEventTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.MultiStatus, response.StatusCode);
         Assert.Equal(
             """
-            {"accepted":2,"duplicates":1,"rejected":3,"items":[
+            {"accepted":2,"duplicates":1,"rejected":3,"excluded":0,"items":[
             {"index":1,"messageId":null,"status":"rejected","error":"an event must be a JSON object"},
             {"index":3,"messageId":null,"status":"rejected","error":"messageId is missing"},
             {"index":4,"messageId":"1","status":"duplicate"},

@@ -190,7 +190,10 @@ internal static class Cases
             yield break;
         yield return With("no If-Match", null, 428);
         yield return With("empty If-Match", "", 428);
-        foreach (var stale in new[] { "\"999999\"", "\"0\"", "\"-1\"", "\"abc\"", "\"99999999999999999999\"", "\"\"", "\" 1\"", "\"1' or '1'='1\"" })
+        // What an organisation has one of has version 0 until it is changed for the first time.
+        if (o.Path.Count > 0)
+            yield return With("stale \"0\"", "\"0\"", 412);
+        foreach (var stale in new[] { "\"999999\"", "\"-1\"", "\"abc\"", "\"99999999999999999999\"", "\"\"", "\" 1\"", "\"1' or '1'='1\"" })
             yield return With($"stale {stale}", stale, 412);
         foreach (var malformed in new[] { "1", "abc", "\"1", "1\"", "W/\"1\"", "\"1\", \"2\"", "'1'", "**", "\"1\" x" })
             yield return With($"malformed {malformed}", malformed, 400);

@@ -63,6 +63,10 @@ public sealed record AnalyticsConfigDto(
 {
     public static AnalyticsConfigDto Default { get; } = new(null, true, [], [], new(Events: []), 0, null);
 
+    /// <summary>The organisation's, or the defaults.</summary>
+    public static async Task<AnalyticsConfigDto> ReadAsync(UnitOfWork work, CancellationToken cancel) =>
+        await work.QueryFirstAsync($"select {Columns} from analytics.config", From, cancel) ?? Default;
+
     /// <summary>The columns that <see cref="From"/> reads, in its order.</summary>
     public static Sql Columns => $"retention_days, filter_bots, excluded_addresses, excluded_users, tracking_plan, version, updated_at";
 

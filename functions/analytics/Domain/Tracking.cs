@@ -1,5 +1,7 @@
+using System.ComponentModel.DataAnnotations;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Agency.Platform;
 
@@ -18,6 +20,18 @@ public static class AnalyticsTopic
 /// <param name="Time">When it happened, in whole microseconds, UTC.</param>
 public sealed record TrackedEvent(
     string MessageId, string Event, string? UserId, string? AnonymousId, DateTimeOffset Time, EventProperties Properties);
+
+/// <summary>An event as a client sends it.</summary>
+/// <param name="MessageId">The client's own id of the event; the same again is not counted twice.</param>
+/// <param name="Event">What it is called, such as <c>order-line</c>.</param>
+/// <param name="UserId">The user's id in the organisation's own system.</param>
+/// <param name="AnonymousId">A device or basket whose user is not known.</param>
+/// <param name="Time">When it happened; now unless given.</param>
+/// <param name="Context">Where it took place. What is known of it becomes properties that begin with a dollar sign.</param>
+public sealed record EventBody(
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string MessageId, [StringLength(EventReader.MaxText, MinimumLength = 1)] string Event,
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string? UserId = null, [StringLength(EventReader.MaxText, MinimumLength = 1)] string? AnonymousId = null,
+    DateTimeOffset? Time = null, JsonObject? Properties = null, EventContext? Context = null);
 
 /// <summary>What one <c>POST /events</c> added: at least one event, none of which was there before. Its subject is an id of the batch.</summary>
 public sealed record EventTrackedEvent(IReadOnlyList<TrackedEvent> Events) : IDomainEvent<EventTrackedEvent>
@@ -52,16 +66,24 @@ public sealed record DataPurgedEvent(Guid Id, long Events, bool OfPerson, string
 /// <summary>The answer of <c>POST /events</c>.</summary>
 /// <param name="Accepted">Events that are now kept.</param>
 /// <param name="Duplicates">Events whose message id was known, or came earlier in the same batch: nothing was done.</param>
-/// <param name="Rejected">Items that are not valid events: nothing was done.</param>
+/// <param name="Rejected">Items that are not valid events, or do not follow a tracking plan that is enforced: nothing was done.</param>
+/// <param name="Excluded">Events that the organisation's config does not want: nothing was done.</param>
 /// <param name="Items">Those that were not accepted, in the order they were sent.</param>
-public sealed record TrackedDto(int Accepted, int Duplicates, int Rejected, IReadOnlyList<TrackedItemDto> Items);
+public sealed record TrackedDto(int Accepted, int Duplicates, int Rejected, int Excluded, IReadOnlyList<TrackedItemDto> Items);
 
 /// <param name="Index">The item's place in the batch, from 0.</param>
 /// <param name="MessageId">Null when the item has none that can be read.</param>
-/// <param name="Status"><c>duplicate</c> or <c>rejected</c>.</param>
+/// <param name="Status"><c>duplicate</c>, <c>rejected</c> or <c>excluded</c>.</param>
 /// <param name="Error">Why it was rejected.</param>
+/// <param name="Reason">Why it was excluded: <c>bot</c>, <c>address</c> or <c>user</c>.</param>
 public sealed record TrackedItemDto(
-    int Index, string? MessageId, string Status, [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Error = null);
+    int Index, string? MessageId, string Status, [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Error = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Reason = null)
+{
+    public const string Duplicate = "duplicate";
+    public const string Rejected = "rejected";
+    public const string Excluded = "excluded";
+}
 
 /// <summary>A JSON object, carried as it was sent.</summary>
 /// <param name="Utf8">Its text.</param>
@@ -92,6 +114,8 @@ public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 [JsonSerializable(typeof(AliasUserCommand))]
 [JsonSerializable(typeof(ConfigUpdatedEvent))]
 [JsonSerializable(typeof(AnalyticsConfigDto))]
+[JsonSerializable(typeof(IReadOnlyList<ViolationDto>))]
+[JsonSerializable(typeof(ViolationCountsDto))]
 [JsonSerializable(typeof(RevenueDto))]
 [JsonSerializable(typeof(AnalyticsDto))]
 public sealed partial class AnalyticsJson : JsonSerializerContext;

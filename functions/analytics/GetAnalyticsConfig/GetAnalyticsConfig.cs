@@ -12,8 +12,7 @@ public sealed class GetAnalyticsConfig(UnitOfWork work)
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/config")] HttpRequest http, CancellationToken cancel)
     {
-        var config = await work.QueryFirstAsync($"select {AnalyticsConfigDto.Columns} from analytics.config", AnalyticsConfigDto.From, cancel)
-            ?? AnalyticsConfigDto.Default;
+        var config = await AnalyticsConfigDto.ReadAsync(work, cancel);
         return Answer.Ok(config, AnalyticsJson.Default.AnalyticsConfigDto, config.Version);
     }
 }

@@ -1,40 +1,33 @@
 using System.Collections.Concurrent;
-using System.ComponentModel.DataAnnotations;
 using System.Text;
-using System.Text.Json.Nodes;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
+using Microsoft.Extensions.Configuration;
 using Npgsql;
 
 namespace Agency.Analytics;
 
-/// <summary>An event as a client sends it.</summary>
-/// <param name="MessageId">The client's own id of the event; the same again is not counted twice.</param>
-/// <param name="Event">What it is called, such as <c>order-line</c>.</param>
-/// <param name="UserId">The user's id in the organisation's own system.</param>
-/// <param name="AnonymousId">A device or basket whose user is not known.</param>
-/// <param name="Time">When it happened; now unless given.</param>
-public sealed record EventBody(
-    [StringLength(EventReader.MaxText, MinimumLength = 1)] string MessageId, [StringLength(EventReader.MaxText, MinimumLength = 1)] string Event,
-    [StringLength(EventReader.MaxText, MinimumLength = 1)] string? UserId = null, [StringLength(EventReader.MaxText, MinimumLength = 1)] string? AnonymousId = null,
-    DateTimeOffset? Time = null, JsonObject? Properties = null);
-
-/// <summary>The items of one request, in the order they came.</summary>
-public sealed record TrackEventCommand(IReadOnlyList<ReadItem> Items);
+public sealed record TrackEventCommand(Batch Batch);
 
 /// <summary>POST /events: keeps one event, or an array of them, each once. 200, or 207 when some were rejected.</summary>
-public sealed class TrackEvent(UnitOfWork work)
+public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, IConfiguration settings)
 {
     // The months that have been seen to have a partition.
     private static readonly ConcurrentDictionary<DateTime, bool> Months = new();
 
     [Function(nameof(TrackEvent)), RequireScope("events:write"), MaxBody(4 * 1024 * 1024)]
-    [Operation(Body = typeof(EventBody), MaxItems = EventReader.MaxEvents, Answer = typeof(TrackedDto), OtherStatus = 207)]
+    [Operation(Body = typeof(EventBody), MaxItems = EventReader.MaxEvents, Answer = typeof(TrackedDto), OtherStatus = 207, Example = """
+        {"messageId":"example-1","event":"page-view","anonymousId":"visitor-1","properties":{"plan":"pro"},"context":{"url":"https://shop.example.com/sale?utm_source=news",
+        "referrer":"https://search.example.com/","userAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:133.0) Gecko/20100101 Firefox/133.0","address":"203.0.113.7","country":"GB"}}
+        """)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "events")] HttpRequest http, CancellationToken cancel)
     {
-        var command = new TrackEventCommand(EventReader.Read(await http.ReadJsonBytesAsync(cancel), DateTimeOffset.UtcNow));
+        var country = settings["Analytics:CountryHeader"] is { Length: > 0 } header ? http.Headers[header].ToString() : null;
+        var origin = EventOrigin.OfRequest(http.Headers.UserAgent, http.HttpContext.Connection.RemoteIpAddress, country);
+        var items = EventReader.Read(await http.ReadJsonBytesAsync(cancel), DateTimeOffset.UtcNow, origin);
+        var command = new TrackEventCommand(new((await Screening.OfAsync(work, caller, cache, cancel)).Of(items)));
         try
         {
             return await work.RunAsync(http, () => KeepAsync(command, Months.ContainsKey, cancel), cancel);
@@ -48,40 +41,16 @@ public sealed class TrackEvent(UnitOfWork work)
 
     private async Task<Answer> KeepAsync(TrackEventCommand command, Predicate<DateTime> exists, CancellationToken cancel)
     {
-        var candidates = Distinct(command.Items);
+        var candidates = command.Batch.Candidates;
         var batch = Guid.CreateVersion7();
         var fresh = candidates.Count == 0 ? [] : await InsertAsync(candidates, batch, exists, cancel);
         if (fresh.Count > 0)
             work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), batch, 1);
-        var answer = Report(command.Items, fresh);
+        await command.Batch.AddViolationsAsync(work, fresh, cancel);
+        var answer = command.Batch.Report(fresh);
         return answer.Rejected == 0
             ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto)
             : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto);
-    }
-
-    /// <summary>The first event of each message id.</summary>
-    public static List<TrackedEvent> Distinct(IReadOnlyList<ReadItem> items)
-    {
-        var seen = new HashSet<string>(items.Count, StringComparer.Ordinal);
-        var events = new List<TrackedEvent>(items.Count);
-        foreach (var item in items)
-            if (item.Event is { } e && seen.Add(e.MessageId))
-                events.Add(e);
-        return events;
-    }
-
-    /// <param name="fresh">Message ids that were inserted; the first event of each is the accepted one.</param>
-    public static TrackedDto Report(IReadOnlyList<ReadItem> items, IReadOnlySet<string> fresh)
-    {
-        var unanswered = new HashSet<string>(fresh, StringComparer.Ordinal);
-        var others = new List<TrackedItemDto>();
-        for (var i = 0; i < items.Count; i++)
-            if (items[i].Error is { } error)
-                others.Add(new(i, items[i].MessageId, "rejected", error));
-            else if (!unanswered.Remove(items[i].MessageId!))
-                others.Add(new(i, items[i].MessageId, "duplicate"));
-        var rejected = others.Count(o => o.Error is not null);
-        return new(fresh.Count, others.Count - rejected, rejected, others);
     }
 
     /// <returns>The message ids that were not there.</returns>
