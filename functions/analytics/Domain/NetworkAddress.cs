@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
@@ -11,11 +12,13 @@ namespace Agency.Analytics;
 /// <param name="Mask">The bits that must be the same.</param>
 public readonly record struct NetworkAddress(UInt128 First, UInt128 Mask)
 {
+    private static readonly SearchValues<char> Written = SearchValues.Create("0123456789abcdefABCDEF:.");
+
     /// <summary>Strict where the framework is lenient: no octal or missing parts, no zones, no ports.</summary>
     public static bool TryParse(string text, [NotNullWhen(true)] out IPAddress? address)
     {
         address = null;
-        if (text.AsSpan().ContainsAnyExcept("0123456789abcdefABCDEF:.") || !IPAddress.TryParse(text, out var parsed)
+        if (text.AsSpan().ContainsAnyExcept(Written) || !IPAddress.TryParse(text, out var parsed)
             || (parsed.AddressFamily == AddressFamily.InterNetwork && parsed.ToString() != text))
             return false;
         address = parsed.IsIPv4MappedToIPv6 ? parsed.MapToIPv4() : parsed;
