@@ -68,6 +68,8 @@ public sealed class ConfiguredTrackingTests : IAsyncLifetime
             await _client.SendJsonAsync(HttpMethod.Post, "/events", Batch, ("Idempotency-Key", "k"));
         var again = await (await _client.PostAsync(Batch)).JsonAsync();
         Assert.Equal((0, 5), (again.GetProperty("accepted").GetInt32(), again.GetProperty("duplicates").GetInt32()));
+        // What is wrong with an event that is not kept is nobody's.
+        await _client.PostAsync("""{"messageId":"4","event":"sign-up","properties":{"plan":"x"}}""");
 
         Assert.Equal(
             ["3|sign-up|extra|unknown-property|False", "3|sign-up|plan|missing|False", "2|other||unknown-event|False", "1|sign-up|plan|values|False"],
