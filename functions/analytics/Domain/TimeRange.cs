@@ -125,11 +125,16 @@ public sealed record RangeQuery(
     {
         var interval = parameters.OneOf("interval", Analytics.Interval.Day,
             Analytics.Interval.Hour, Analytics.Interval.Day, Analytics.Interval.Week, Analytics.Interval.Month);
-        var (from, to) = (WholeHour(parameters, "from"), WholeHour(parameters, "to"));
-        if (from >= to)
-            throw QueryParameters.Wrong("to", "Must be after from; it is the first moment that does not count.");
+        var (from, to) = Ends(parameters);
         return new(interval, from, to);
     }
+
+    /// <summary>Reads <c>from</c> and <c>to</c>.</summary>
+    /// <exception cref="ProblemException">400: not whole hours, or the wrong way round.</exception>
+    public static (DateTime? From, DateTime? To) Ends(QueryParameters parameters) =>
+        (WholeHour(parameters, "from"), WholeHour(parameters, "to")) is var (from, to) && from >= to
+            ? throw QueryParameters.Wrong("to", "Must be after from; it is the first moment that does not count.")
+            : (from, to);
 
     /// <summary>The range in full, given the first and last hours that there are; null when it is empty.</summary>
     /// <exception cref="ProblemException">400: more than <see cref="MaxPoints"/> intervals.</exception>

@@ -118,4 +118,6 @@ public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 [JsonSerializable(typeof(ViolationCountsDto))]
 [JsonSerializable(typeof(RevenueDto))]
 [JsonSerializable(typeof(AnalyticsDto))]
+[JsonSerializable(typeof(EventsDto))]
+[JsonSerializable(typeof(FunnelDto))]
 public sealed partial class AnalyticsJson : JsonSerializerContext;

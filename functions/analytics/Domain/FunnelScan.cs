@@ -1,0 +1,136 @@
+using System.Runtime.InteropServices;
+using Agency.Platform;
+
+namespace Agency.Analytics;
+
+/// <summary>The numbers of <c>GET /analytics/funnels</c>, from the events themselves.</summary>
+public static class FunnelScan
+{
+    /// <summary>Of the first step's event, for a breakdown: the number of a missing value.</summary>
+    private const int Missing = int.MaxValue;
+
+    /// <param name="steps">Names of events.</param>
+    /// <param name="range">In which visitors enter.</param>
+    /// <param name="limit">Values of the breakdown.</param>
+    /// <returns>The steps; and those of each value, if that was asked for.</returns>
+    public static async Task<(IReadOnlyList<FunnelStep> All, IReadOnlyList<FunnelShare>? Breakdown)> RunAsync(
+        UnitOfWork work, string[] steps, TimeRange range, TimeSpan window, ScanQuery query, int limit, CancellationToken cancel)
+    {
+        var names = steps.Distinct().ToArray();
+        // An event exactly at the end of the window counts.
+        var read = range with { To = range.To + window + TimeSpan.FromMicroseconds(1) };
+        await work.NamesToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
+        var values = new List<string>();
+        var events = query.Property() is { } by
+            ? await ReadWithValuesAsync(work, names, read, query, by, values, cancel)
+            : await work.QueryAsync(
+                $"select e.visitor, e.occurred_at, array_position({names}, e.name) from {query.Events(names, read)} and e.visitor is not null",
+                row => new FunnelEvent(row.GetInt64(0), Microseconds(row.GetDateTime(1)), row.GetInt32(2) - 1, Missing),
+                cancel);
+        var funnel = new Funnel([.. steps.Select(s => Array.IndexOf(names, s))], Microseconds(range.From), Microseconds(range.To), window.Ticks / TimeSpan.TicksPerMicrosecond);
+        var (all, byValue) = Count(funnel, steps.Length, CollectionsMarshal.AsSpan(events), query.Breakdown is not null);
+        return (all.Of(steps), query.Breakdown is null ? null :
+        [
+            .. byValue.OrderByDescending(v => v.Value.Visitors).ThenBy(v => v.Key).Take(limit)
+                .Select(v => new FunnelShare(v.Key == Missing ? null : values[v.Key], v.Value.Of(steps))),
+        ]);
+    }
+
+    /// <param name="values">Takes the values that the events' numbers stand for, in ordinal order.</param>
+    private static async Task<List<FunnelEvent>> ReadWithValuesAsync(
+        UnitOfWork work, string[] names, TimeRange read, ScanQuery query, EventProperty by, List<string> values, CancellationToken cancel)
+    {
+        var numbers = new Dictionary<string, int>(StringComparer.Ordinal);
+        var events = await work.QueryAsync(
+            $"""
+            select e.visitor, e.occurred_at, array_position({names}, e.name), case when e.name = {names[0]} then {by.Value} end
+            from {query.Events(names, read)} and e.visitor is not null
+            """,
+            row => new FunnelEvent(
+                row.GetInt64(0), Microseconds(row.GetDateTime(1)), row.GetInt32(2) - 1, row.IsDBNull(3) ? Missing : Number(row.GetString(3))),
+            cancel);
+        values.AddRange(numbers.Keys.Order(StringComparer.Ordinal));
+        var places = new int[values.Count];
+        for (var i = 0; i < values.Count; i++)
+            places[numbers[values[i]]] = i;
+        foreach (ref var e in CollectionsMarshal.AsSpan(events))
+            e = e.Value == Missing ? e : e with { Value = places[e.Value] };
+        return events;
+
+        int Number(string value)
+        {
+            ref var number = ref CollectionsMarshal.GetValueRefOrAddDefault(numbers, value, out var known);
+            return number = known ? number : numbers.Count - 1;
+        }
+    }
+
+    private static (FunnelTally All, Dictionary<int, FunnelTally> ByValue) Count(Funnel funnel, int steps, Span<FunnelEvent> events, bool byValue)
+    {
+        events.Sort();
+        var all = new FunnelTally(steps);
+        var values = new Dictionary<int, FunnelTally>();
+        Span<long> times = stackalloc long[Funnel.MaxSteps];
+        for (int start = 0, end; start < events.Length; start = end)
+        {
+            end = start + 1;
+            while (end < events.Length && events[end].Visitor == events[start].Visitor)
+                end++;
+            var own = events[start..end];
+            var done = funnel.Furthest(own, times, out var first);
+            if (done == 0)
+                continue;
+            all.Add(times[..done]);
+            if (!byValue)
+                continue;
+            ref var tally = ref CollectionsMarshal.GetValueRefOrAddDefault(values, own[first].Value, out _);
+            (tally ??= new(steps)).Add(times[..done]);
+        }
+
+        return (all, values);
+    }
+
+    private static long Microseconds(DateTime time) => time.Ticks / TimeSpan.TicksPerMicrosecond;
+}
+
+/// <summary>What the attempts of visitors add up to.</summary>
+/// <param name="steps">How many there are.</param>
+public sealed class FunnelTally(int steps)
+{
+    // Microseconds of each attempt that did the step.
+    private readonly List<long>[] _fromFirst = [.. Enumerable.Range(0, steps).Select(_ => new List<long>())];
+    private readonly List<long>[] _fromPrevious = [.. Enumerable.Range(0, steps).Select(_ => new List<long>())];
+
+    /// <summary>At the first step.</summary>
+    public long Visitors => _fromFirst[0].Count;
+
+    /// <param name="times">When each step was done, in microseconds.</param>
+    public void Add(ReadOnlySpan<long> times)
+    {
+        for (var i = 0; i < times.Length; i++)
+        {
+            _fromFirst[i].Add(times[i] - times[0]);
+            _fromPrevious[i].Add(times[i] - times[Math.Max(i - 1, 0)]);
+        }
+    }
+
+    /// <param name="names">Of the steps.</param>
+    public IReadOnlyList<FunnelStep> Of(IReadOnlyList<string> names) =>
+    [
+        .. names.Select((name, i) => new FunnelStep(
+            name, _fromFirst[i].Count, Share(i, 0), i == 0 ? null : Share(i, i - 1),
+            i == 0 ? null : Time(_fromFirst[i]), i == 0 ? null : Time(_fromPrevious[i]))),
+    ];
+
+    private double? Share(int step, int of) => _fromFirst[of].Count is var all and > 0 ? (double)_fromFirst[step].Count / all : null;
+
+    private static FunnelTime? Time(List<long> times)
+    {
+        if (times.Count == 0)
+            return null;
+        times.Sort();
+        var sum = 0.0;
+        foreach (var time in times)
+            sum += time;
+        return new((times[times.Count / 2] + times[(times.Count - 1) / 2]) / 2e6, sum / times.Count / 1e6);
+    }
+}
