@@ -7,7 +7,7 @@ namespace Agency.Analytics.Tests;
 /// <summary>An event as analytics.events has it.</summary>
 internal sealed record RawEvent(string Name, DateTime Time, string? User = null, string? Anonymous = null, JsonObject? Properties = null, string Organisation = "acme");
 
-/// <summary>Events put into the tables directly, with the rollups that tests of scans rely on, worked out in SQL.</summary>
+/// <summary>Events put into the tables directly, with what scans look up elsewhere, worked out in SQL: counts, first sessions, earlier orders, currencies.</summary>
 internal static class RawEvents
 {
     public static async Task AddRawAsync(this TestDatabase database, IReadOnlyList<RawEvent> events)
@@ -35,6 +35,21 @@ internal static class RawEvents
             select tenant_id, resolution, date_trunc(resolution, occurred_at, 'UTC'), name, count(*)
             from analytics.events cross join unnest(array['hour', 'day', 'month']) as resolution
             group by 1, 2, 3, 4;
+
+            truncate analytics.sessions;
+            insert into analytics.sessions (tenant_id, visitor, start, last, events)
+            select tenant_id, visitor, at, at, 1 from (select distinct tenant_id, visitor, occurred_at as at from analytics.events where visitor is not null) as moments;
+
+            truncate analytics.orders, analytics.revenue;
+            insert into analytics.orders (tenant_id, currency, order_id, hour, lines)
+            select tenant_id, properties ->> 'currency', properties ->> 'orderId', date_trunc('hour', occurred_at, 'UTC'), count(*)
+            from analytics.events where name = 'order-line' and properties ? 'orderId' and not (properties ->> 'cancelled')::boolean
+            group by 1, 2, 3, 4;
+            insert into analytics.revenue (tenant_id, dimension, resolution, start, currency, key, gross, refunds, orders, lines, cancelled_lines, units)
+            select tenant_id, 'all', resolution, date_trunc(resolution, occurred_at, 'UTC'), properties ->> 'currency', '', 0, 0, 0, count(*), 0, 0
+            from analytics.events cross join unnest(array['hour', 'day', 'month']) as resolution
+            where name = 'order-line' and properties ? 'orderId'
+            group by 1, 3, 4, 5;
             """);
     }
 }

@@ -42,7 +42,16 @@ public sealed record RevenueShare(string? Key, decimal Gross, decimal Refunds, d
 
 /// <summary>The answer of <c>GET /analytics/users</c>; <paramref name="Interval"/>, <paramref name="From"/> and <paramref name="To"/> as for revenue.</summary>
 public sealed record AnalyticsDto(
-    string Interval, DateTimeOffset? From, DateTimeOffset? To, UserCounts Totals, IReadOnlyList<UserPoint> Series);
+    string Interval, DateTimeOffset? From, DateTimeOffset? To, UserCounts Totals, IReadOnlyList<UserPoint> Series)
+{
+    /// <summary>The values with the most active users, when <c>breakdown</c> was asked for.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<UserShare>? Breakdown { get; init; }
+}
+
+/// <summary><see cref="UserCounts"/> of those who have an event with this value in the range.</summary>
+/// <param name="Value">A text as it is, anything else as its JSON, cut after 200 characters; null for events without the property.</param>
+public sealed record UserShare(string? Value, long Active, long New, long Returning, long Anonymous, long Events);
 
 /// <param name="Active">
 /// Different users with an event. Where this and <paramref name="Anonymous"/> are more than some 30,000 they are estimates with a standard

@@ -247,7 +247,12 @@ public sealed class EventFilter
             return true;
         }
 
-        private void Take(char symbol, string expected) => _at += Peek() == symbol ? 1 : throw Expected(expected);
+        private void Take(char symbol, string expected)
+        {
+            if (Peek() != symbol)
+                throw Expected(expected);
+            _at++;
+        }
 
         /// <summary>What stands here as a name or keyword, not yet taken.</summary>
         private string Word()

@@ -32,7 +32,7 @@ public sealed record EventScan(EventTotals Totals, IReadOnlyDictionary<DateTime,
             select 2, null, value, events, visitors from top
             """,
             row => (
-                Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.GetFieldValue<string?>(2), Events: row.GetInt64(3), Visitors: row.GetInt64(4)),
+                Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.IsDBNull(2) ? null : row.GetString(2), Events: row.GetInt64(3), Visitors: row.GetInt64(4)),
             cancel);
         var total = rows.Single(r => r.Kind == 0);
         return new(

@@ -20,15 +20,9 @@ public static class FunnelScan
         // An event exactly at the end of the window counts.
         var read = range with { To = range.To + window + TimeSpan.FromMicroseconds(1) };
         await work.NamesToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
-        var values = new List<string>();
-        var events = query.Property() is { } by
-            ? await ReadWithValuesAsync(work, names, read, query, by, values, cancel)
-            : await work.QueryAsync(
-                $"select e.visitor, e.occurred_at, array_position({names}, e.name) from {query.Events(names, read)} and e.visitor is not null",
-                row => new FunnelEvent(row.GetInt64(0), Microseconds(row.GetDateTime(1)), row.GetInt32(2) - 1, Missing),
-                cancel);
+        var (events, values) = await ReadAsync(work, names, read, query, cancel);
         var funnel = new Funnel([.. steps.Select(s => Array.IndexOf(names, s))], Microseconds(range.From), Microseconds(range.To), window.Ticks / TimeSpan.TicksPerMicrosecond);
-        var (all, byValue) = Count(funnel, steps.Length, CollectionsMarshal.AsSpan(events), query.Breakdown is not null);
+        var (all, byValue) = Count(funnel, steps.Length, events, query.Breakdown is not null);
         return (all.Of(steps), query.Breakdown is null ? null :
         [
             .. byValue.OrderByDescending(v => v.Value.Visitors).ThenBy(v => v.Key).Take(limit)
@@ -36,32 +30,31 @@ public static class FunnelScan
         ]);
     }
 
-    /// <param name="values">Takes the values that the events' numbers stand for, in ordinal order.</param>
-    private static async Task<List<FunnelEvent>> ReadWithValuesAsync(
-        UnitOfWork work, string[] names, TimeRange read, ScanQuery query, EventProperty by, List<string> values, CancellationToken cancel)
+    /// <returns>The events that steps can be done with; and the values that their numbers stand for, in ordinal order.</returns>
+    private static async Task<(FunnelEvent[] Events, string[] Values)> ReadAsync(
+        UnitOfWork work, string[] names, TimeRange range, ScanQuery query, CancellationToken cancel)
     {
-        var numbers = new Dictionary<string, int>(StringComparer.Ordinal);
-        var events = await work.QueryAsync(
-            $"""
-            select e.visitor, e.occurred_at, array_position({names}, e.name), case when e.name = {names[0]} then {by.Value} end
-            from {query.Events(names, read)} and e.visitor is not null
-            """,
-            row => new FunnelEvent(
-                row.GetInt64(0), Microseconds(row.GetDateTime(1)), row.GetInt32(2) - 1, row.IsDBNull(3) ? Missing : Number(row.GetString(3))),
+        // A row for each name, with everything in arrays: a row for each event takes both sides several times as long. All columns that are
+        // needed without filter or breakdown are in the index.
+        Sql Columns(int name) => name == 0 && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]";
+        Sql Rows(int name) => $"""
+            select {name}, array_agg(e.visitor), array_agg(e.occurred_at), {Columns(name)}
+            from {query.Events([names[name]], range)} and e.visitor is not null
+            having count(*) > 0
+            """;
+        var rows = await work.QueryAsync(
+            Enumerable.Range(1, names.Length - 1).Aggregate(Rows(0), (sql, name) => (Sql)$"{sql} union all {Rows(name)}"),
+            row => (
+                Name: row.GetInt32(0), Visitors: row.GetFieldValue<long[]>(1), Times: row.GetFieldValue<DateTime[]>(2), Values: row.IsDBNull(3) ? null : row.GetFieldValue<string?[]>(3)),
             cancel);
-        values.AddRange(numbers.Keys.Order(StringComparer.Ordinal));
-        var places = new int[values.Count];
-        for (var i = 0; i < values.Count; i++)
-            places[numbers[values[i]]] = i;
-        foreach (ref var e in CollectionsMarshal.AsSpan(events))
-            e = e.Value == Missing ? e : e with { Value = places[e.Value] };
-        return events;
-
-        int Number(string value)
-        {
-            ref var number = ref CollectionsMarshal.GetValueRefOrAddDefault(numbers, value, out var known);
-            return number = known ? number : numbers.Count - 1;
-        }
+        var values = rows.SelectMany(r => r.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
+        var numbers = values.Select((value, i) => (value, i)).ToDictionary(v => v.value, v => v.i);
+        var events = new FunnelEvent[rows.Sum(r => r.Visitors.Length)];
+        var n = 0;
+        foreach (var (name, visitors, times, texts) in rows)
+            for (var i = 0; i < visitors.Length; i++)
+                events[n++] = new(visitors[i], Microseconds(times[i]), name, texts?[i] is { } text ? numbers[text] : Missing);
+        return (events, values);
     }
 
     private static (FunnelTally All, Dictionary<int, FunnelTally> ByValue) Count(Funnel funnel, int steps, Span<FunnelEvent> events, bool byValue)

@@ -11,9 +11,16 @@ namespace Agency.Analytics;
 /// <param name="Limit">Keys in the breakdown.</param>
 /// <param name="Currency">ISO 4217; null when the organisation sells in one.</param>
 public sealed record RevenueAnalyticsQuery(
-    RangeQuery Range, [AllowedValues("country", "product", "campaign")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency);
+    RangeQuery Range, [AllowedValues("country", "product", "campaign")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency, ScanQuery Scan)
+{
+    /// <summary>What the lines themselves are broken down by.</summary>
+    /// <exception cref="ProblemException">400: by two things at once.</exception>
+    public EventProperty? Property() => Scan.Property() is not { } property ? By switch { null => null, "product" => new("productId"), "campaign" => new("$utm_campaign"), _ => new(By) }
+        : By is null ? property
+        : throw QueryParameters.Wrong("breakdown", "Either by or breakdown.");
+}
 
-/// <summary>GET /analytics/revenue: what the order lines came to, from the rollups.</summary>
+/// <summary>GET /analytics/revenue: what the order lines came to, from the rollups; with a filter or breakdown, from the lines themselves.</summary>
 public sealed class GetRevenueAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetRevenueAnalytics)), RequireScope("analytics:read")]
@@ -23,11 +30,18 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
     {
         var parameters = QueryParameters.Of(http);
         var query = new RevenueAnalyticsQuery(
-            RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product", "campaign") is { Length: > 0 } by ? by : null, parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3));
+            RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product", "campaign") is { Length: > 0 } by ? by : null, parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3), ScanQuery.Of(parameters));
+        var property = query.Property();
         var interval = query.Range.Interval;
         var (currency, first, last) = await CurrencyAsync(query, cancel);
         if (query.Range.Within(first, last) is not { } range)
-            return Ok(new(interval, query.Range.From, query.Range.To, currency, RevenueTotals.Zero, [], query.By is null ? null : []));
+            return Ok(new(interval, query.Range.From, query.Range.To, currency, RevenueTotals.Zero, [], property is null ? null : []));
+        if (query.Scan.IsAsked())
+        {
+            var (byStart, top) = await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel);
+            return Ok(Of(interval, range, currency, byStart, property is null ? null : top));
+        }
+
         if (query.By is not null)
             range = query.Range.InWholeDays(range);
         var rows = (await work.QueryAsync(
@@ -50,12 +64,15 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
                 ? new RevenueShare(row.GetString(0) is { Length: > 0 } key ? key : null, t.Gross, t.Refunds, t.Net, t.Lines, t.CancelledLines, t.Units)
                 : default!,
             cancel);
-        return Ok(new(
+        return Ok(Of(interval, range, currency, rows, breakdown));
+    }
+
+    private static RevenueDto Of(
+        string interval, TimeRange range, string? currency, Dictionary<DateTime, RevenueTotals> rows, IReadOnlyList<RevenueShare>? breakdown) => new(
             interval, range.From, range.To, currency,
             rows.Values.Aggregate(RevenueTotals.Zero, (a, b) => a.Add(b)),
             [.. range.Starts(interval).Select(start => RevenuePoint.Of(start, rows.GetValueOrDefault(start) ?? RevenueTotals.Zero))],
-            breakdown));
-    }
+            breakdown);
 
     private static Sql Sums => $"sum(gross), sum(refunds), sum(lines)::bigint, sum(cancelled_lines)::bigint, sum(units)::bigint";
 
