@@ -147,6 +147,10 @@ internal sealed class OpenApiSchemas(OpenApiComments comments)
                 case AllowedValuesAttribute allowed:
                     schema["enum"] = new JsonArray([.. allowed.Values.Select(Value)]);
                     break;
+                // What a field that is empty shows to tell what goes there.
+                case DisplayAttribute { Prompt: { } example }:
+                    schema["examples"] = new JsonArray(example);
+                    break;
                 case DefaultValueAttribute value:
                     schema["default"] = Value(value.Value);
                     break;

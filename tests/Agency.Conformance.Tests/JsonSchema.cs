@@ -41,6 +41,8 @@ internal sealed class JsonSchema(JsonObject root)
         var schema = ApiDocument.Resolve(root, schemaNode);
         if ((schema["anyOf"] ?? schema["oneOf"]) is JsonArray any)
             return Valid(any.First(s => !Types(ApiDocument.Resolve(root, s!)).SequenceEqual(["null"]))!, optional);
+        if (schema["examples"] is JsonArray examples)
+            return examples[0]!.DeepClone();
         if (schema["enum"] is JsonArray words)
             return words.First(w => w is not null)!.DeepClone();
         return Types(schema).FirstOrDefault(t => t != "null") switch
