@@ -60,7 +60,7 @@ public sealed partial class OpenApiTests(World world)
         HashSet<string> known =
         [
             "$ref", "type", "format", "enum", "const", "default", "description", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
-            "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "uniqueItems",
+            "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "uniqueItems", "examples",
         ];
         HashSet<string> types = ["object", "array", "string", "integer", "number", "boolean", "null"];
         foreach (var schema in Schemas())
