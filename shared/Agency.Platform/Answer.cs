@@ -32,6 +32,8 @@ public sealed class Answer : IResult
 
     internal string? Link { get; init; }
 
+    internal string? FileName { get; init; }
+
     internal int? RetryAfter { get; init; }
 
     internal bool Replayed { get; init; }
@@ -75,8 +77,9 @@ public sealed class Answer : IResult
     public static Answer Health<T>(bool healthy, T value, JsonTypeInfo<T> json) =>
         new(healthy ? 200 : 503, JsonSerializer.SerializeToUtf8Bytes(value, json)) { RetryAfter = healthy ? null : 1 };
 
-    /// <summary>Bytes that are made once and answered as they are.</summary>
-    public static Answer Document(ReadOnlyMemory<byte> body, string contentType) => new(200, body, contentType);
+    /// <summary>Bytes that are answered as they are.</summary>
+    /// <param name="fileName">What a browser shall save it as, in letters, digits, dots and hyphens; null when it shall show it.</param>
+    public static Answer Document(ReadOnlyMemory<byte> body, string contentType, string? fileName = null) => new(200, body, contentType) { FileName = fileName };
 
     public static Answer NoContent() => new(204, default);
 
@@ -107,6 +110,8 @@ public sealed class Answer : IResult
             headers.Link = Link;
         if (RetryAfter is { } seconds)
             headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
+        if (FileName is not null)
+            headers.ContentDisposition = Attachment(FileName);
         if (Replayed)
             headers["Idempotency-Replayed"] = "true";
         if (Body.IsEmpty)
@@ -115,6 +120,8 @@ public sealed class Answer : IResult
         response.ContentLength = Body.Length;
         return response.Body.WriteAsync(Body, httpContext.RequestAborted).AsTask();
     }
+
+    internal static string Attachment(string fileName) => $"attachment; filename=\"{fileName}\"";
 
     private static string? Tag(long? version) => version is { } v ? string.Create(CultureInfo.InvariantCulture, $"\"{v}\"") : null;
 }

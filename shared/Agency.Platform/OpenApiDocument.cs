@@ -113,7 +113,7 @@ public sealed partial class OpenApiDocument
                     own.Add(Header($"{prefix}-{part}", "As in Standard Webhooks.", isRequired: true, new() { ["type"] = "string" }));
             if (isChange)
                 own.Add(Header("If-Match", "The entity tag of the version that was read, or `*` for any.", isRequired: true, new() { ["type"] = "string" }));
-            var hasTag = verb == "get" ? says.Answer is not null : says.Answer?.GetProperty("Version")?.PropertyType == typeof(long);
+            var hasTag = verb == "get" ? says is { Answer: not null, IsStream: false } : says.Answer?.GetProperty("Version")?.PropertyType == typeof(long);
             if (hasTag && verb == "get")
                 own.Add(Header("If-None-Match", "The entity tag of the version that the client has.", isRequired: false, new() { ["type"] = "string" }));
             var (summary, description) = Texts(method.DeclaringType!);
@@ -263,8 +263,19 @@ public sealed partial class OpenApiDocument
             headers.Add("Link");
         var response = new JsonObject { ["description"] = ReasonPhrases.GetReasonPhrase(status), ["headers"] = References(headers) };
         if (says.Answer is not null)
-            response["content"] = new JsonObject { [says.MediaType] = new JsonObject { ["schema"] = _schemas.Of(says.Answer, isRead: false) } };
+            response["content"] = new JsonObject(says.OtherMediaTypes.Prepend(says.MediaType).Select(media => KeyValuePair.Create(media, (JsonNode?)ContentOf(media, says))));
         return response;
+    }
+
+    private JsonObject ContentOf(string media, OperationAttribute says)
+    {
+        if (media == says.MediaType && !says.IsStream)
+            return new() { ["schema"] = _schemas.Of(says.Answer!, isRead: false) };
+        var text = new JsonObject { ["schema"] = new JsonObject { ["type"] = "string" } };
+        // What each line or server-sent event of it holds, as OpenAPI has no word for it before 3.2.
+        if (media == says.MediaType)
+            text["x-item-schema"] = _schemas.Of(says.Answer!, isRead: false);
+        return text;
     }
 
     private JsonObject ProblemReference(int status)

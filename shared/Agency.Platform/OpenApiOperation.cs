@@ -27,6 +27,15 @@ public sealed class OperationAttribute : Attribute
 
     public string MediaType { get; init; } = "application/json";
 
+    /// <summary>Media types in which a client may have the same answer, by a query parameter of the route.</summary>
+    public string[] OtherMediaTypes { get; init; } = [];
+
+    /// <summary>
+    /// The answer goes on while it is being made, one <see cref="Answer"/> after the other, and so has no entity tag. See
+    /// <see cref="StreamedAnswer"/>.
+    /// </summary>
+    public bool IsStream { get; init; }
+
     /// <summary>The status of success.</summary>
     public int Status { get; init; } = 200;
 

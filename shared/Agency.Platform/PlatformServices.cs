@@ -43,6 +43,8 @@ public static class PlatformServices
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
         services.AddSingleton<IRateLimiter, ProcessRateLimiter>();
+        services.TryAddSingleton(BroadcastOptions.Default);
+        services.AddSingleton<Broadcasts>();
         services.AddSingleton<WebhookSender>();
         services.AddSingleton<ReadCache>();
         services.AddSingleton<ICommitListener>(p => p.GetRequiredService<ReadCache>());

@@ -13,9 +13,10 @@ internal static class AnalyticsHost
 {
     private static readonly Assembly[] Http =
     [
-        typeof(TrackEvent).Assembly, typeof(CountViolations).Assembly, typeof(GetAnalyticsConfig).Assembly, typeof(GetEventAnalytics).Assembly,
-        typeof(GetFunnelAnalytics).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly, typeof(ListViolations).Assembly,
-        typeof(UpdateAnalyticsConfig).Assembly,
+        typeof(TrackEvent).Assembly, typeof(CountViolations).Assembly, typeof(ExportEvents).Assembly, typeof(GetAnalyticsConfig).Assembly,
+        typeof(GetEventAnalytics).Assembly, typeof(GetFunnelAnalytics).Assembly, typeof(GetLiveAnalytics).Assembly, typeof(GetPathAnalytics).Assembly,
+        typeof(GetRetentionAnalytics).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly,
+        typeof(ListViolations).Assembly, typeof(UpdateAnalyticsConfig).Assembly,
     ];
 
     /// <param name="consuming">False when the test delivers the log's records itself.</param>

@@ -42,13 +42,19 @@ internal static partial class Promises
         var described = operation.Response(answer.Status);
         if (described["content"] is not JsonObject content)
             return answer.Body.Length == 0 ? null : "the document knows of no body";
-        var (media, schema) = content.First();
-        if (answer.MediaType != media)
-            return $"the body is {answer.MediaType}, not {media}";
-        if (media == "application/json" && world.Schema.Wrong(schema!["schema"]!, answer.Json) is { } wrong)
+        if (answer.MediaType is not { } media || content[media] is not { } says)
+            return $"the body is {answer.MediaType}, not {string.Join(" or ", content.Select(c => c.Key))}";
+        if (media == "application/json" && world.Schema.Wrong(says["schema"]!, answer.Json) is { } wrong)
             return $"the body is not as described: {wrong}";
+        if (says["x-item-schema"] is { } item && Items(media, answer.Text).Select(json => world.Schema.Wrong(item, JsonNode.Parse(json))).FirstOrDefault(w => w is not null) is { } wrongItem)
+            return $"a part of the body is not as described: {wrongItem}";
         return answer.Header("RateLimit") is null || answer.Header("RateLimit-Policy") is null ? "the rate limit is not told" : null;
     }
+
+    /// <summary>The JSON texts in a stream.</summary>
+    private static IEnumerable<string> Items(string media, string text) => media == "text/event-stream"
+        ? text.Split('\n').Where(line => line.StartsWith("data: ", StringComparison.Ordinal)).Select(line => line["data: ".Length..])
+        : text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
     private static string? BrokenProblem(Operation operation, Received answer, string trace)
     {

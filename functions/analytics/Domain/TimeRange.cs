@@ -162,3 +162,16 @@ public sealed record RangeQuery(
         : time.UtcTicks % TimeSpan.TicksPerHour == 0 && time.Year is > 1900 and < 9000 ? time.UtcDateTime
         : throw QueryParameters.Wrong(name, "A whole hour, UTC: the rollups know no finer time.");
 }
+
+/// <summary>The range of a question that has no series.</summary>
+/// <param name="From">Inclusive; null for the first hour there is.</param>
+/// <param name="To">Exclusive; null for the end of the last hour there is.</param>
+public sealed record SpanQuery(DateTime? From, DateTime? To)
+{
+    /// <inheritdoc cref="RangeQuery.Ends"/>
+    public static SpanQuery Of(QueryParameters parameters) => RangeQuery.Ends(parameters) is var (from, to) ? new(from, to) : null!;
+
+    /// <summary>The range in full, given the first and last hours that there are; null when it is empty.</summary>
+    public TimeRange? Within(DateTime? firstHour, DateTime? lastHour) =>
+        (From ?? firstHour) is { } from && (To ?? lastHour?.AddHours(1)) is { } to && from < to ? new(from, to) : null;
+}

@@ -118,6 +118,9 @@ public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 [JsonSerializable(typeof(ViolationCountsDto))]
 [JsonSerializable(typeof(RevenueDto))]
 [JsonSerializable(typeof(AnalyticsDto))]
+[JsonSerializable(typeof(RetentionDto))]
+[JsonSerializable(typeof(PathsDto))]
+[JsonSerializable(typeof(LiveDto))]
 [JsonSerializable(typeof(EventsDto))]
 [JsonSerializable(typeof(FunnelDto))]
 public sealed partial class AnalyticsJson : JsonSerializerContext;

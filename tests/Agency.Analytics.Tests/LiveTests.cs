@@ -1,0 +1,214 @@
+using System.Diagnostics;
+using System.Net;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Agency.Platform;
+using Agency.Testing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Npgsql;
+
+namespace Agency.Analytics.Tests;
+
+public sealed class LiveTests : IAsyncLifetime
+{
+    private TestHost _host = null!;
+
+    public async Task InitializeAsync() => _host = await TestHost.StartAsync(
+        [typeof(GetLiveAnalytics).Assembly],
+        configure: builder => builder.Services.Replace(ServiceDescriptor.Singleton(new BroadcastOptions(MaxListeners: 3, MaxOfOrganisation: 2))));
+
+    public async Task DisposeAsync() => await _host.DisposeAsync();
+
+    [Fact]
+    public async Task What_happens_is_told_as_it_happens()
+    {
+        using var client = _host.Client();
+        await using var stream = await Listening.ToAsync(client, "/analytics/live?seconds=60");
+        Assert.Equal("0 0 0  ", Line(await stream.NextAsync()));
+        await _host.Database.AddRawAsync(
+        [
+            Ago(10, "page", "a", "/x"), Ago(20, "page", "a", "/y"), Ago(30, "page", "b", "/x"), Ago(90, "order", "b"), Ago(290, "order", "c"), Ago(310, "order", "d"),
+            Ago(5, "page", null, "/z"), Ago(-60, "page", "later", "/x"), Ago(15, "page", "a", "/x", "beta"),
+        ]);
+        var now = await stream.UntilAsync(e => e.GetProperty("lastFiveMinutes").GetInt64() > 0);
+        Assert.Equal("3 4 6 page=2/4 order=2/2 /x=2/2 /y=1/1 /z=0/1", Line(now));
+        await _host.Database.AddRawAsync([Ago(1, "sign-up", "e")]);
+        Assert.Equal(4, (await stream.UntilAsync(e => e.GetProperty("lastFiveMinutes").GetInt64() == 7)).GetProperty("visitors").GetInt64());
+    }
+
+    [Fact]
+    public async Task It_equals_the_raw_events_at_that_time()
+    {
+        var random = new Random(3);
+        var now = DateTime.UtcNow;
+        await _host.Database.AddRawAsync([.. Enumerable.Range(0, 2000).Select(_ => new RawEvent(
+            $"name{random.Next(14)}", now.AddSeconds(60 - random.Next(700)), random.Next(5) == 0 ? null : $"u{random.Next(300)}",
+            Properties: random.Next(3) == 0 ? null : new JsonObject { ["$path"] = $"/{random.Next(20)}" }))]);
+        using var client = _host.Client();
+        await using var stream = await Listening.ToAsync(client, "/analytics/live");
+        var told = await stream.NextAsync();
+        var at = told.GetProperty("at").GetDateTime();
+        var events = new List<(string Name, long? Visitor, DateTime Time, string? Path)>();
+        await using var source = NpgsqlDataSource.Create(_host.Database.Settings.Admin);
+        await using var command = source.CreateCommand("select name, visitor, occurred_at, properties->>'$path' from analytics.events");
+        await using var reader = await command.ExecuteReaderAsync();
+        while (await reader.ReadAsync())
+            events.Add((reader.GetString(0), reader.IsDBNull(1) ? null : reader.GetInt64(1), reader.GetDateTime(2), reader.IsDBNull(3) ? null : reader.GetString(3)));
+        var recent = events.Where(e => e.Time > at.AddMinutes(-5) && e.Time <= at).ToList();
+        Assert.Equal(
+            $"{Visitors(recent)} {recent.Count(e => e.Time > at.AddMinutes(-1))} {recent.Count} {Top(recent.Select(e => (e.Name, e.Visitor)))} {Top(recent.Where(e => e.Path is not null).Select(e => (e.Path!, e.Visitor)))}",
+            Line(told));
+
+        static int Visitors(IEnumerable<(string, long? Visitor, DateTime, string?)> of) => of.Select(e => e.Visitor).Where(v => v is not null).Distinct().Count();
+
+        static string Top(IEnumerable<(string Name, long? Visitor)> of) => string.Join(' ', of.GroupBy(e => e.Name)
+            .Select(g => (g.Key, Visitors: g.Select(e => e.Visitor).Where(v => v is not null).Distinct().Count(), Events: g.Count()))
+            .OrderByDescending(g => g.Visitors).ThenByDescending(g => g.Events).ThenBy(g => g.Key, StringComparer.Ordinal).Take(10).Select(g => $"{g.Key}={g.Visitors}/{g.Events}"));
+    }
+
+    [Fact]
+    public async Task All_listeners_of_an_organisation_share_one_computation_which_ends_with_the_last()
+    {
+        using var client = _host.Client();
+        await using (var one = await Listening.ToAsync(client, "/analytics/live"))
+        await using (var two = await Listening.ToAsync(client, "/analytics/live"))
+        {
+            var first = (await one.NextAsync()).GetProperty("at").GetString();
+            var seen = new List<string?> { first };
+            for (var i = 0; i < 3; i++)
+                seen.Add((await one.NextAsync()).GetProperty("at").GetString());
+            for (var i = 0; i < 3; i++)
+                Assert.Contains((await two.NextAsync()).GetProperty("at").GetString(), seen);
+        }
+
+        // What is under way ends, and then nothing asks any more.
+        await HttpTesting.EventuallyAsync(
+            async () =>
+            {
+                var before = await QueriesAsync();
+                await Task.Delay(2500);
+                return await QueriesAsync() - before;
+            },
+            more => more == 0);
+
+        Task<long> QueriesAsync() => _host.Database.ScalarAsync<long>("select coalesce(sum(idx_scan + seq_scan), 0)::bigint from pg_stat_user_tables where relname = 'event_counts'");
+    }
+
+    [Fact]
+    public async Task No_connection_is_held_between_two_events()
+    {
+        using var client = _host.Client();
+        await using var stream = await Listening.ToAsync(client, "/analytics/live");
+        await stream.NextAsync();
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>("select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'"));
+        await stream.NextAsync();
+    }
+
+    [Fact]
+    public async Task There_is_a_bound_on_listeners_and_who_leaves_makes_room()
+    {
+        using var client = _host.Client();
+        using var other = _host.Client(organisation: "beta");
+        using var third = _host.Client(organisation: "gamma");
+        var one = await Listening.ToAsync(client, "/analytics/live");
+        await using var two = await Listening.ToAsync(client, "/analytics/live");
+        Assert.Equal((429, true), await RefusedAsync(client));
+        await using var three = await Listening.ToAsync(other, "/analytics/live");
+        Assert.Equal((503, true), await RefusedAsync(third));
+        await one.DisposeAsync();
+        Assert.Equal(200, await HttpTesting.EventuallyAsync(async () => (await RefusedAsync(third, 1)).Status, status => status == 200));
+        Assert.Equal("0 0 0  ", Line(await two.NextAsync()));
+
+        static async Task<(int Status, bool TellsWhen)> RefusedAsync(HttpClient client, int seconds = 60)
+        {
+            using var answer = await client.GetAsync(new Uri($"/analytics/live?seconds={seconds}", UriKind.Relative), HttpCompletionOption.ResponseHeadersRead);
+            return ((int)answer.StatusCode, answer.Headers.RetryAfter is not null);
+        }
+    }
+
+    [Fact]
+    public async Task A_stream_ends_when_its_time_is_over_or_the_host_stops()
+    {
+        using var client = _host.Client();
+        await using (var stream = await Listening.ToAsync(client, "/analytics/live?seconds=2"))
+        {
+            var clock = Stopwatch.StartNew();
+            while (await stream.TryNextAsync() is not null)
+                Assert.True(clock.Elapsed < TimeSpan.FromSeconds(8));
+            Assert.InRange(clock.Elapsed.TotalSeconds, 1, 8);
+        }
+
+        var second = await TestHost.StartAsync([typeof(GetLiveAnalytics).Assembly], _host.Database);
+        using var patient = second.Client();
+        await using var cut = await Listening.ToAsync(patient, "/analytics/live?seconds=600");
+        await cut.NextAsync();
+        var stopping = Stopwatch.StartNew();
+        await second.DisposeAsync();
+        Assert.True(stopping.Elapsed < TimeSpan.FromSeconds(10), $"The host needed {stopping.Elapsed}.");
+        while (await cut.TryNextAsync() is not null)
+            Assert.True(stopping.Elapsed < TimeSpan.FromSeconds(20));
+    }
+
+    [Theory]
+    [InlineData("seconds=0")]
+    [InlineData("seconds=3601")]
+    [InlineData("seconds=x")]
+    [InlineData("second=1")]
+    public async Task A_wrong_question_is_a_problem_and_no_stream(string query)
+    {
+        using var client = _host.Client();
+        await client.AskAsync("/analytics/live?" + query, 400);
+    }
+
+    private static RawEvent Ago(double seconds, string name, string? user, string? path = null, string organisation = "acme") => new(
+        name, DateTime.UtcNow.AddSeconds(-seconds), user, Properties: path is null ? null : new JsonObject { ["$path"] = path }, Organisation: organisation);
+
+    private static string Line(JsonElement live) =>
+        $"{live.GetProperty("visitors")} {live.GetProperty("lastMinute")} {live.GetProperty("lastFiveMinutes")} {Counts(live.GetProperty("events"))} {Counts(live.GetProperty("pages"))}";
+
+    private static string Counts(JsonElement of) =>
+        string.Join(' ', of.EnumerateArray().Select(c => $"{c.GetProperty("name")}={c.GetProperty("visitors")}/{c.GetProperty("events")}"));
+
+    /// <summary>Reads server-sent events.</summary>
+    private sealed class Listening(HttpResponseMessage answer, StreamReader reader) : IAsyncDisposable
+    {
+        public static async Task<Listening> ToAsync(HttpClient client, string path)
+        {
+            var answer = await client.GetAsync(new Uri(path, UriKind.Relative), HttpCompletionOption.ResponseHeadersRead);
+            Assert.Equal((HttpStatusCode.OK, "text/event-stream", "no-store"), (answer.StatusCode, answer.Content.Headers.ContentType!.MediaType, answer.Headers.CacheControl!.ToString()));
+            return new(answer, new(await answer.Content.ReadAsStreamAsync()));
+        }
+
+        public async Task<JsonElement> NextAsync() => await TryNextAsync() ?? throw new EndOfStreamException();
+
+        public async Task<JsonElement> UntilAsync(Func<JsonElement, bool> holds)
+        {
+            while (true)
+                if (await NextAsync() is var e && holds(e))
+                    return e;
+        }
+
+        /// <returns>Null at the end.</returns>
+        public async Task<JsonElement?> TryNextAsync()
+        {
+            using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            JsonElement? data = null;
+            while (await reader.ReadLineAsync(patience.Token) is { } line)
+                if (line.StartsWith("data: ", StringComparison.Ordinal))
+                    data = JsonDocument.Parse(line[6..]).RootElement;
+                else if (line.Length == 0 && data is not null)
+                    return data;
+                else
+                    Assert.True(line.Length == 0 || line is "event: live" or "retry: 1000" || line[0] == ':', line);
+            return null;
+        }
+
+        public ValueTask DisposeAsync()
+        {
+            reader.Dispose();
+            answer.Dispose();
+            return ValueTask.CompletedTask;
+        }
+    }
+}
