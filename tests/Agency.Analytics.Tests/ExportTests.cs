@@ -12,6 +12,8 @@ public sealed class ExportTests : IAsyncLifetime
 {
     private static readonly DateTime Start = new(2011, 3, 7, 0, 0, 0, DateTimeKind.Utc);
 
+    private static readonly JsonSerializerOptions Relaxed = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     private TestHost _host = null!;
     private HttpClient _client = null!;
 
@@ -230,7 +232,7 @@ public sealed class ExportTests : IAsyncLifetime
         return $"{e.GetProperty("messageId")} {e.GetProperty("event")} {e.GetProperty("userId")} {e.GetProperty("anonymousId")} {e.GetProperty("time").GetDateTime().ToUniversalTime():O} {Compact(e.GetProperty("properties").GetRawText())}";
     }
 
-    private static string Compact(string json) => JsonSerializer.Serialize(JsonDocument.Parse(json).RootElement, new JsonSerializerOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+    private static string Compact(string json) => JsonSerializer.Serialize(JsonDocument.Parse(json).RootElement, Relaxed);
 
     /// <summary>Reads CSV by the letter of RFC 4180.</summary>
     private static List<List<string>> Rows(string csv)

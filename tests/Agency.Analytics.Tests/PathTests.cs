@@ -79,7 +79,7 @@ public sealed class PathTests : IAsyncLifetime
         List<string[]> kept = [[]];
         for (var length = 1; length <= depth; length++)
         {
-            kept = [.. walks.Where(w => w.Steps.Length >= length && kept.Any(k => k.SequenceEqual(w.Steps[..(length - 1)])))
+            kept = [.. walks.Where(w => w.Steps.Length >= length && kept.Any(k => k.SequenceEqual(w.Steps.Take(length - 1))))
                 .GroupBy(w => string.Join('>', w.Steps[..length]))
                 .OrderByDescending(g => g.Count()).ThenBy(g => g.Key, StringComparer.Ordinal).Take(limit)
                 .Select(g =>
@@ -90,6 +90,21 @@ public sealed class PathTests : IAsyncLifetime
         }
 
         Assert.Equal(expected, Lines(answer));
+    }
+
+    [Theory]
+    [InlineData("a'b")]
+    [InlineData("\"; drop table x; --")]
+    [InlineData("{0}$1:x%s")]
+    [InlineData("\U0001F600")]
+    [InlineData("@user")]
+    public async Task A_step_may_be_called_by_any_property(string property)
+    {
+        await _host.Database.AddRawAsync([At("u", 0, "a"), At("u", 1, "a", "x", property)]);
+        var lines = Lines(await _client.AskAsync($"/analytics/paths?event=a&property={Uri.EscapeDataString(property)}"));
+        Assert.Equal([property == "@user" ? "u 1 1 1" : "x 1 1 1"], lines);
+        await _client.AskAsync("/analytics/paths?event=a&property=@nothing", 400);
+        await _client.AskAsync("/analytics/paths?property=x", 400);
     }
 
     private static double Step(Random random) => random.Next(6) switch { 0 => 30, 1 => 29.9999, 2 => 0, 3 => 31, _ => random.NextDouble() * 10 };
