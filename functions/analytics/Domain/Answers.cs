@@ -10,7 +10,7 @@ namespace Agency.Analytics;
 /// <param name="Series">One point for each interval that the range touches, also where nothing happened.</param>
 /// <param name="Breakdown">The keys with the highest gross, when <c>by</c> was asked for.</param>
 public sealed record RevenueDto(
-    string Interval, DateTimeOffset? From, DateTimeOffset? To, string? Currency, RevenueTotals Totals, IReadOnlyList<RevenuePoint> Series,
+    string Interval, DateTimeOffset? From, DateTimeOffset? To, string? Currency, RevenueSummary Totals, IReadOnlyList<RevenuePoint> Series,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<RevenueShare>? Breakdown);
 
 /// <param name="Gross">The sum of quantity times unit price where that is positive.</param>
@@ -27,13 +27,28 @@ public sealed record RevenueTotals(decimal Gross, decimal Refunds, decimal Net, 
         Gross + b.Gross, Refunds + b.Refunds, Net + b.Net, Orders + b.Orders, Lines + b.Lines, CancelledLines + b.CancelledLines, Units + b.Units);
 }
 
+/// <summary><see cref="RevenueTotals"/> of the whole range, and what they make of each order and each customer.</summary>
+/// <param name="AverageOrder">Gross divided by orders, to four decimals; null without orders.</param>
+/// <param name="Customers">Different users and anonymous ids with an order line; an estimate where there are many, as for users.</param>
+/// <param name="PerCustomer">Net divided by customers, to four decimals; null without customers.</param>
+public sealed record RevenueSummary(
+    decimal Gross, decimal Refunds, decimal Net, long Orders, long Lines, long CancelledLines, long Units,
+    decimal? AverageOrder, long Customers, decimal? PerCustomer)
+{
+    public static RevenueSummary Of(RevenueTotals t, long customers) => new(
+        t.Gross, t.Refunds, t.Net, t.Orders, t.Lines, t.CancelledLines, t.Units, Per(t.Gross, t.Orders), customers, Per(t.Net, customers));
+
+    internal static decimal? Per(decimal amount, long number) => number == 0 ? null : Math.Round(amount / number, 4);
+}
+
 /// <summary><see cref="RevenueTotals"/> of one interval.</summary>
 /// <param name="Start">Where the interval starts, which for the first may be before the range.</param>
+/// <param name="AverageOrder">Gross divided by orders, to four decimals; null without orders.</param>
 public sealed record RevenuePoint(
-    DateTimeOffset Start, decimal Gross, decimal Refunds, decimal Net, long Orders, long Lines, long CancelledLines, long Units)
+    DateTimeOffset Start, decimal Gross, decimal Refunds, decimal Net, long Orders, long Lines, long CancelledLines, long Units, decimal? AverageOrder)
 {
     public static RevenuePoint Of(DateTime start, RevenueTotals t) =>
-        new(start, t.Gross, t.Refunds, t.Net, t.Orders, t.Lines, t.CancelledLines, t.Units);
+        new(start, t.Gross, t.Refunds, t.Net, t.Orders, t.Lines, t.CancelledLines, t.Units, RevenueSummary.Per(t.Gross, t.Orders));
 }
 
 /// <summary>What one country, product or campaign had of the whole range.</summary>
@@ -61,11 +76,11 @@ public sealed record UserShare(string? Value, long Active, long New, long Return
 /// <param name="Returning">The others.</param>
 /// <param name="Anonymous">Different anonymous ids with an event that names no user and that have not been identified as one since.</param>
 /// <param name="Events">Events of whatever name.</param>
-/// <param name="Sessions">Sessions that begin here, of users and anonymous ids; see <see cref="Session"/>.</param>
-/// <param name="Bounces">Those of them with one event.</param>
+/// <param name="Sessions">Sessions that begin here, of users and anonymous ids; see <see cref="Session"/>. Null where only some events are looked at.</param>
+/// <param name="Bounces">Those of them with one event; null likewise.</param>
 /// <param name="SessionSeconds">How long such a session lasts from its first to its last event, on average; null when there is none.</param>
 public sealed record UserCounts(
-    long Active, long New, long Returning, long Anonymous, long Events, long Sessions, long Bounces, double? SessionSeconds)
+    long Active, long New, long Returning, long Anonymous, long Events, long? Sessions, long? Bounces, double? SessionSeconds)
 {
     public static UserCounts Of(long active, long anonymous, long events, VisitTotals visits) => new(
         // An estimate may fall short of the new users, who are counted.
@@ -75,7 +90,7 @@ public sealed record UserCounts(
 
 /// <summary><see cref="UserCounts"/> of one interval.</summary>
 public sealed record UserPoint(
-    DateTimeOffset Start, long Active, long New, long Returning, long Anonymous, long Events, long Sessions, long Bounces, double? SessionSeconds)
+    DateTimeOffset Start, long Active, long New, long Returning, long Anonymous, long Events, long? Sessions, long? Bounces, double? SessionSeconds)
 {
     public static UserPoint Of(DateTime start, UserCounts c) =>
         new(start, c.Active, c.New, c.Returning, c.Anonymous, c.Events, c.Sessions, c.Bounces, c.SessionSeconds);

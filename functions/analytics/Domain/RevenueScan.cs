@@ -12,9 +12,9 @@ public static class RevenueScan
     /// </summary>
     /// <param name="by">The property of the breakdown; null for none.</param>
     /// <param name="limit">Values of the breakdown: those with the highest gross.</param>
-    /// <returns>Totals of each interval that has any lines; and the breakdown.</returns>
+    /// <returns>Totals of each interval that has any lines; the breakdown; and how many customers there were.</returns>
     /// <exception cref="ProblemException">400: too many lines to read.</exception>
-    public static async Task<(Dictionary<DateTime, RevenueTotals> ByStart, List<RevenueShare> Top)> RunAsync(
+    public static async Task<(Dictionary<DateTime, RevenueTotals> ByStart, List<RevenueShare> Top, long Customers)> RunAsync(
         UnitOfWork work, TimeRange range, string interval, string? currency, ScanQuery query, EventProperty? by, int limit, CancellationToken cancel)
     {
         var names = await work.NamesToScanAsync(range, [OrderLine.EventName], cancel);
@@ -22,7 +22,7 @@ public static class RevenueScan
         var rows = await work.QueryAsync(
             $"""
             with lines as materialized (
-              select date_trunc({interval}, e.occurred_at, 'UTC') as start, e.occurred_at, {by?.Value ?? (Sql)$"null::text"} as value,
+              select date_trunc({interval}, e.occurred_at, 'UTC') as start, e.occurred_at, e.visitor, {by?.Value ?? (Sql)$"null::text"} as value,
                 e.properties ->> 'orderId' as order_id, coalesce((e.properties ->> 'cancelled')::boolean, false) as cancelled,
                 (e.properties ->> 'quantity')::bigint as quantity, (e.properties ->> 'quantity')::numeric * (e.properties ->> 'unitPrice')::numeric as amount
               from {query.Events(names, range)} and e.properties ->> 'currency' = {currency}
@@ -37,17 +37,18 @@ public static class RevenueScan
                 select from analytics.orders o where o.currency = {currency} and o.order_id = l.order_id and o.hour < {range.From})
               group by l.order_id
             )
-            select s.*, (select count(*) from orders o where o.start = s.start) from sums s
+            select s.*, (select count(*) from orders o where o.start = s.start), (select count(distinct visitor) from lines) from sums s
             """,
             row => (
-                Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.IsDBNull(2) ? null : row.GetString(2), Totals: Read(row)),
+                Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.IsDBNull(2) ? null : row.GetString(2), Totals: Read(row), Customers: row.GetInt64(9)),
             cancel);
         return (
             rows.Where(r => r.Kind == 1).ToDictionary(r => r.Start!.Value, r => r.Totals),
             [
                 .. rows.Where(r => r.Kind == 2).OrderByDescending(r => r.Totals.Gross).ThenBy(r => r.Value is null).ThenBy(r => r.Value, StringComparer.Ordinal)
                     .Select(r => new RevenueShare(r.Value, r.Totals.Gross, r.Totals.Refunds, r.Totals.Net, r.Totals.Lines, r.Totals.CancelledLines, r.Totals.Units)),
-            ]);
+            ],
+            rows.Select(r => r.Customers).FirstOrDefault());
     }
 
     private static Sql Sums => $"""

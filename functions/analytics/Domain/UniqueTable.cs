@@ -37,6 +37,21 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
         await WriteAsync(added, cancel);
     }
 
+    /// <summary>How many there were in a range of whole hours.</summary>
+    public async Task<long> CountAsync(string kind, TimeRange range, CancellationToken cancel)
+    {
+        var union = new Sketch();
+        foreach (var bytes in await work.QueryAsync(
+            $"""
+            select u.sketch from {range.Cover(Interval.Year).Rows}
+            join {schema}.uniques u on u.kind = {kind} and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
+            """,
+            row => row.GetFieldValue<byte[]>(0),
+            cancel))
+            union.Unite(Sketch.From(bytes));
+        return union.Count();
+    }
+
     /// <summary>Counts anew who was there in these hours, from the events that are counted, and then what is made of those hours.</summary>
     public async Task RecountAsync(IReadOnlyCollection<DateTime> hours, CancellationToken cancel)
     {

@@ -44,16 +44,15 @@ public static class UserScan
             """,
             row => (
                 Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.IsDBNull(2) ? null : row.GetString(2),
-                Counts: new UserCounts(row.GetInt64(3), row.GetInt64(4), row.GetInt64(3) - row.GetInt64(4), row.GetInt64(5), row.GetInt64(6))),
+                Counts: new UserCounts(row.GetInt64(3), row.GetInt64(4), row.GetInt64(3) - row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), null, null, null)),
             cancel);
-        var none = new UserCounts(0, 0, 0, 0, 0);
+        var none = new UserCounts(0, 0, 0, 0, 0, null, null, null);
         var points = rows.Where(r => r.Kind == 1).ToDictionary(r => r.Start!.Value, r => r.Counts);
         return new(
             interval, range.From, range.To,
             rows.Where(r => r.Kind == 0).Select(r => r.Counts).FirstOrDefault(none),
             [
-                .. range.Starts(interval).Select(start => (Start: start, Counts: points.GetValueOrDefault(start, none)))
-                    .Select(p => new UserPoint(p.Start, p.Counts.Active, p.Counts.New, p.Counts.Returning, p.Counts.Anonymous, p.Counts.Events)),
+                .. range.Starts(interval).Select(start => UserPoint.Of(start, points.GetValueOrDefault(start, none))),
             ])
         {
             Breakdown = query.Breakdown is null ? null :

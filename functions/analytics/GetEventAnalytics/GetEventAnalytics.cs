@@ -8,24 +8,24 @@ namespace Agency.Analytics;
 
 /// <param name="Event">What the events are called; null for all.</param>
 /// <param name="Limit">Values among the top.</param>
-public sealed record EventAnalyticsQuery(RangeQuery Range, string? Event, ScanQuery Scan, [Range(1, 1000), DefaultValue(10)] int Limit);
+public sealed record EventAnalyticsQuery(RangeQuery Range, string? Event, ScanQuery Scan, [Range(1, 1000), DefaultValue(10)] int Limit, AnswerFormat As);
 
 /// <summary>GET /analytics/events: how many events there were, from the rollups; with a filter or breakdown, from the events themselves.</summary>
 public sealed class GetEventAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetEventAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(EventAnalyticsQuery), Answer = typeof(EventsDto))]
+    [Operation(Query = typeof(EventAnalyticsQuery), Answer = typeof(EventsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/events")] HttpRequest http, CancellationToken cancel)
     {
         var parameters = QueryParameters.Of(http);
         var query = new EventAnalyticsQuery(
-            RangeQuery.Of(parameters), parameters.Text("event"), ScanQuery.Of(parameters), parameters.Integer("limit", 1, 1000, 10));
+            RangeQuery.Of(parameters), parameters.Text("event"), ScanQuery.Of(parameters), parameters.Integer("limit", 1, 1000, 10), AnswerFormat.Of(parameters));
         var interval = query.Range.Interval;
         var hasTop = query.Event is null || query.Scan.Breakdown is not null;
         var (first, last) = await work.EventHoursAsync(cancel);
         if (query.Range.Within(first, last) is not { } range)
-            return Ok(new(interval, query.Range.From, query.Range.To, new(0, query.Scan.IsAsked() ? 0 : null), [], hasTop ? [] : null));
+            return Ok(http, query, new(interval, query.Range.From, query.Range.To, new(0, query.Scan.IsAsked() ? 0 : null), [], hasTop ? [] : null));
 
         EventScan found;
         if (query.Scan.IsAsked())
@@ -55,7 +55,7 @@ public sealed class GetEventAnalytics(UnitOfWork work)
                 cancel));
         }
 
-        return Ok(new(
+        return Ok(http, query, new(
             interval, range.From, range.To, found.Totals,
             [.. range.Starts(interval).Select(start => new EventPoint(start, found.ByStart.GetValueOrDefault(start)))],
             hasTop ? found.Top : null));
@@ -67,5 +67,6 @@ public sealed class GetEventAnalytics(UnitOfWork work)
           {(name is null ? Sql.Empty : $"and c.name = {name}")}
         """;
 
-    private static Answer Ok(EventsDto events) => Answer.Ok(events, AnalyticsJson.Default.EventsDto);
+    private static Answer Ok(HttpRequest http, EventAnalyticsQuery query, EventsDto events) =>
+        query.As.Answer(http, events, AnalyticsJson.Default.EventsDto, query.Scan.Breakdown is null ? "series" : "top");
 }

@@ -15,7 +15,7 @@ namespace Agency.Analytics;
 public sealed record FunnelQuery(
     [Required, MaxLength(FunnelQuery.MaxSteps), Display(Prompt = "page-view,sign-up,order-line")] string Steps,
     [RegularExpression("[1-9][0-9]{0,5}[mhd]"), DefaultValue("7d"), Display(Prompt = "7d")] string Window,
-    DateTime? From, DateTime? To, ScanQuery Scan, [Range(1, 1000), DefaultValue(10)] int Limit)
+    DateTime? From, DateTime? To, ScanQuery Scan, [Range(1, 1000), DefaultValue(10)] int Limit, AnswerFormat As)
 {
     /// <summary>Characters.</summary>
     internal const int MaxSteps = 2000;
@@ -25,7 +25,7 @@ public sealed record FunnelQuery(
 public sealed class GetFunnelAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetFunnelAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(FunnelQuery), Answer = typeof(FunnelDto))]
+    [Operation(Query = typeof(FunnelQuery), Answer = typeof(FunnelDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/funnels")] HttpRequest http, CancellationToken cancel)
     {
@@ -33,13 +33,13 @@ public sealed class GetFunnelAnalytics(UnitOfWork work)
         var (askedFrom, askedTo) = RangeQuery.Ends(parameters);
         var query = new FunnelQuery(
             parameters.RequiredText("steps", FunnelQuery.MaxSteps), parameters.Text("window") ?? "7d", askedFrom, askedTo,
-            ScanQuery.Of(parameters), parameters.Integer("limit", 1, 1000, 10));
+            ScanQuery.Of(parameters), parameters.Integer("limit", 1, 1000, 10), AnswerFormat.Of(parameters));
         var (steps, window) = (StepsOf(query.Steps), WindowOf(query.Window));
         var (first, last) = await work.EventHoursAsync(cancel);
         if ((query.From ?? first) is not { } from || (query.To ?? last?.AddHours(1)) is not { } to || from >= to)
-            return Ok(new(query.From, query.To, query.Window, new FunnelTally(steps.Length).Of(steps), query.Scan.Breakdown is null ? null : []));
+            return Ok(http, query, new(query.From, query.To, query.Window, new FunnelTally(steps.Length).Of(steps), query.Scan.Breakdown is null ? null : []));
         var (all, breakdown) = await FunnelScan.RunAsync(work, steps, new(from, to), window, query.Scan, query.Limit, cancel);
-        return Ok(new(from, to, query.Window, all, breakdown));
+        return Ok(http, query, new(from, to, query.Window, all, breakdown));
     }
 
     /// <exception cref="ProblemException">400 on <c>steps</c>.</exception>
@@ -75,5 +75,6 @@ public sealed class GetFunnelAnalytics(UnitOfWork work)
                 : throw QueryParameters.Wrong("window", "A number of minutes, hours or days from 1m to 90d, such as 7d.");
     }
 
-    private static Answer Ok(FunnelDto funnel) => Answer.Ok(funnel, AnalyticsJson.Default.FunnelDto);
+    private static Answer Ok(HttpRequest http, FunnelQuery query, FunnelDto funnel) =>
+        query.As.Answer(http, funnel, AnalyticsJson.Default.FunnelDto, "steps");
 }

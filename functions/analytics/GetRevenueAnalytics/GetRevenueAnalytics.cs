@@ -11,7 +11,8 @@ namespace Agency.Analytics;
 /// <param name="Limit">Keys in the breakdown.</param>
 /// <param name="Currency">ISO 4217; null when the organisation sells in one.</param>
 public sealed record RevenueAnalyticsQuery(
-    RangeQuery Range, [AllowedValues("country", "product", "campaign")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency, ScanQuery Scan)
+    RangeQuery Range, [AllowedValues("country", "product", "campaign")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency,
+    ScanQuery Scan, AnswerFormat As)
 {
     /// <summary>What the lines themselves are broken down by.</summary>
     /// <exception cref="ProblemException">400: by two things at once.</exception>
@@ -24,22 +25,23 @@ public sealed record RevenueAnalyticsQuery(
 public sealed class GetRevenueAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetRevenueAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(RevenueAnalyticsQuery), Answer = typeof(RevenueDto))]
+    [Operation(Query = typeof(RevenueAnalyticsQuery), Answer = typeof(RevenueDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/revenue")] HttpRequest http, CancellationToken cancel)
     {
         var parameters = QueryParameters.Of(http);
         var query = new RevenueAnalyticsQuery(
-            RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product", "campaign") is { Length: > 0 } by ? by : null, parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3), ScanQuery.Of(parameters));
+            RangeQuery.Of(parameters), parameters.OneOf("by", "", "country", "product", "campaign") is { Length: > 0 } by ? by : null,
+            parameters.Integer("limit", 1, 1000, 10), parameters.Text("currency", 3), ScanQuery.Of(parameters), AnswerFormat.Of(parameters));
         var property = query.Property();
         var interval = query.Range.Interval;
         var (currency, first, last) = await CurrencyAsync(query, cancel);
         if (query.Range.Within(first, last) is not { } range)
-            return Ok(new(interval, query.Range.From, query.Range.To, currency, RevenueTotals.Zero, [], property is null ? null : []));
+            return Ok(http, query, new(interval, query.Range.From, query.Range.To, currency, RevenueSummary.Of(RevenueTotals.Zero, 0), [], property is null ? null : []));
         if (query.Scan.IsAsked())
         {
-            var (byStart, top) = await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel);
-            return Ok(Of(interval, range, currency, byStart, property is null ? null : top));
+            var (byStart, top, buyers) = await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel);
+            return Ok(http, query, Of(interval, range, currency, byStart, buyers, property is null ? null : top));
         }
 
         if (query.By is not null)
@@ -64,13 +66,14 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
                 ? new RevenueShare(row.GetString(0) is { Length: > 0 } key ? key : null, t.Gross, t.Refunds, t.Net, t.Lines, t.CancelledLines, t.Units)
                 : default!,
             cancel);
-        return Ok(Of(interval, range, currency, rows, breakdown));
+        var customers = currency is null ? 0 : await new UniqueTable(work, $"analytics").CountAsync(UniqueKinds.Customer(currency), range, cancel);
+        return Ok(http, query, Of(interval, range, currency, rows, customers, breakdown));
     }
 
     private static RevenueDto Of(
-        string interval, TimeRange range, string? currency, Dictionary<DateTime, RevenueTotals> rows, IReadOnlyList<RevenueShare>? breakdown) => new(
+        string interval, TimeRange range, string? currency, Dictionary<DateTime, RevenueTotals> rows, long customers, IReadOnlyList<RevenueShare>? breakdown) => new(
             interval, range.From, range.To, currency,
-            rows.Values.Aggregate(RevenueTotals.Zero, (a, b) => a.Add(b)),
+            RevenueSummary.Of(rows.Values.Aggregate(RevenueTotals.Zero, (a, b) => a.Add(b)), customers),
             [.. range.Starts(interval).Select(start => RevenuePoint.Of(start, rows.GetValueOrDefault(start) ?? RevenueTotals.Zero))],
             breakdown);
 
@@ -85,7 +88,8 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
     private static RevenueTotals Totals(NpgsqlDataReader row) => new(
         row.GetDecimal(1), row.GetDecimal(2), row.GetDecimal(1) - row.GetDecimal(2), 0, row.GetInt64(3), row.GetInt64(4), row.GetInt64(5));
 
-    private static Answer Ok(RevenueDto revenue) => Answer.Ok(revenue, AnalyticsJson.Default.RevenueDto);
+    private static Answer Ok(HttpRequest http, RevenueAnalyticsQuery query, RevenueDto revenue) =>
+        query.As.Answer(http, revenue, AnalyticsJson.Default.RevenueDto, query.Property() is null ? "series" : "breakdown");
 
     /// <summary>The currency asked for, or the only one; and the first and last hours in which it has lines.</summary>
     /// <exception cref="ProblemException">400: there are several and none was asked for. Sums of different money would be wrong.</exception>

@@ -1,27 +1,31 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.Analytics;
 
-public sealed record UserAnalyticsQuery(RangeQuery Range);
+/// <param name="Limit">Values in the breakdown.</param>
+public sealed record UserAnalyticsQuery(RangeQuery Range, ScanQuery Scan, [Range(1, 1000), DefaultValue(10)] int Limit, AnswerFormat As);
 
-/// <summary>GET /analytics/users: how many users were there, new and returning, and their sessions, from the rollups.</summary>
+/// <summary>GET /analytics/users: how many users were there, new and returning, and their sessions, from the rollups; with a filter or breakdown, from the events themselves.</summary>
 public sealed class GetUserAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetUserAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(UserAnalyticsQuery), Answer = typeof(AnalyticsDto))]
+    [Operation(Query = typeof(UserAnalyticsQuery), Answer = typeof(AnalyticsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/users")] HttpRequest http, CancellationToken cancel)
     {
-        var query = new UserAnalyticsQuery(RangeQuery.Of(QueryParameters.Of(http)));
+        var parameters = QueryParameters.Of(http);
+        var query = new UserAnalyticsQuery(
+            RangeQuery.Of(parameters), ScanQuery.Of(parameters), parameters.Integer("limit", 1, 1000, 10), AnswerFormat.Of(parameters));
         var interval = query.Range.Interval;
-        var (first, last) = await work.QueryFirstAsync(
-            $"select min(start), max(start) from analytics.event_counts where resolution = 'hour'",
-            row => (row.GetFieldValue<DateTime?>(0), row.GetFieldValue<DateTime?>(1)),
-            cancel);
+        var (first, last) = await work.EventHoursAsync(cancel);
         if (query.Range.Within(first, last) is not { } range)
-            return Ok(new(interval, query.Range.From, query.Range.To, UserCounts.Of(0, 0, 0, default), []));
+            return Ok(http, query, new(interval, query.Range.From, query.Range.To, UserCounts.Of(0, 0, 0, default), []) { Breakdown = query.Scan.Breakdown is null ? null : [] });
+        if (query.Scan.IsAsked())
+            return Ok(http, query, await UserScan.RunAsync(work, range, interval, query.Scan, query.Limit, cancel));
 
         // The whole range, and its first and last intervals where it has but a part of them, are united from finer ones.
         var united = range.Starts(interval).Select(start => range.Part(interval, start)).Where(part => !part.IsWhole(interval)).Append(range).Distinct().ToList();
@@ -51,7 +55,7 @@ public sealed class GetUserAnalytics(UnitOfWork work)
         var sums = rows.Where(r => r.Sketch is null).ToDictionary(r => r.Key, r => r.Sums);
         var sketches = rows.Where(r => r.Sketch is not null).ToLookup(r => r.Key, r => r.Sketch!);
         var totals = Counts(range, range.Starts(interval));
-        return Ok(new(
+        return Ok(http, query, new(
             interval, range.From, range.To, totals,
             [.. range.Starts(interval).Select(start => UserPoint.Of(start, Counts(range.Part(interval, start), [start])))]));
 
@@ -80,5 +84,6 @@ public sealed class GetUserAnalytics(UnitOfWork work)
         }
     }
 
-    private static Answer Ok(AnalyticsDto analytics) => Answer.Ok(analytics, AnalyticsJson.Default.AnalyticsDto);
+    private static Answer Ok(HttpRequest http, UserAnalyticsQuery query, AnalyticsDto analytics) =>
+        query.As.Answer(http, analytics, AnalyticsJson.Default.AnalyticsDto, query.Scan.Breakdown is null ? "series" : "breakdown");
 }
