@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
 
 namespace Agency.Platform;
@@ -210,5 +211,17 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
         var connection = _connection;
         _connection = null;
         await connection.DisposeAsync();
+    }
+}
+
+/// <summary>Work that needs more transactions than the one of its scope.</summary>
+public static class UnitOfWorkScopes
+{
+    /// <summary>Runs in a scope of its own, with its own unit of work, on behalf of the same caller.</summary>
+    public static async Task<T> RunAsync<T>(this IServiceScopeFactory scopes, Caller caller, Func<UnitOfWork, Task<T>> run)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject, caller.Scopes);
+        return await run(scope.ServiceProvider.GetRequiredService<UnitOfWork>());
     }
 }

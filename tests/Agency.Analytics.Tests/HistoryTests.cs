@@ -18,6 +18,7 @@ public sealed class HistoryTests : IAsyncLifetime
         [
             typeof(TrackEvent).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly, typeof(RollUpEvents).Assembly,
             typeof(IdentifyVisitor).Assembly, typeof(AliasUser).Assembly, typeof(PurgeAnalyticsData).Assembly, typeof(GetPurge).Assembly,
+            typeof(UpdateAnalyticsConfig).Assembly,
         ]);
         _client = _host.Client();
     }
@@ -136,6 +137,40 @@ public sealed class HistoryTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_is_older_than_events_are_kept_is_gone_from_every_answer_and_so_is_its_partition()
+    {
+        var now = DateTime.UtcNow;
+        string At(int days) => now.AddDays(-days).ToString("O", CultureInfo.InvariantCulture);
+        await _client.TrackAsync(
+            AnalyticsHost.Page("1", "u", At(400)), AnalyticsHost.Page("2", "u", At(31)), AnalyticsHost.Page("3", "u", At(29)), AnalyticsHost.Page("4", "v", At(1)));
+        using var other = _host.Client(organisation: "other");
+        await other.TrackAsync(AnalyticsHost.Page("1", "u", At(30)));
+        await SettledAsync();
+        var set = await _client.SendJsonAsync(HttpMethod.Put, "/analytics/config", """{"retentionDays":30}""", ("If-Match", "\"0\""));
+        Assert.Equal(200, (int)set.StatusCode);
+        await MaintainAsync();
+        Assert.Equal("active 2, new 2, anonymous 0, sessions 2", await UsersAsync());
+        Assert.Equal(["3", "4"], await _host.Database.QueryAsync<string>("select message_id from analytics.events where tenant_id = 'acme' order by 1"));
+        Assert.Equal(1, await _host.Database.ScalarAsync<long>("select count(*) from analytics.events where tenant_id = 'other'"));
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>($"select count(*) from pg_class where relname = 'events_{now.AddDays(-400):yyyy_MM}'"));
+        Assert.Equal(1, await _host.Database.ScalarAsync<long>($"select count(*) from pg_class where relname = 'events_{now.AddDays(-now.Day + 1).AddMonths(2):yyyy_MM}'"));
+        Assert.Empty(await VerifyAsync(replace: false));
+        // And back again, though the process has seen that month's partition.
+        await _client.TrackAsync(AnalyticsHost.Page("5", "u", At(400)));
+    }
+
+    [Fact]
+    public async Task What_a_migration_leaves_to_be_rebuilt_is_rebuilt()
+    {
+        await _client.TrackAsync(AnalyticsHost.Page("1", "u", "2024-05-01T10:00:00Z"));
+        await SettledAsync();
+        await _host.Database.RunAsync("insert into analytics.rebuilds values ('acme'); truncate analytics.event_counts, analytics.visits, analytics.uniques, analytics.sessions");
+        await MaintainAsync();
+        Assert.Equal("active 1, new 1, anonymous 0, sessions 1", await UsersAsync());
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>("select count(*) from analytics.rebuilds"));
+    }
+
+    [Fact]
     public async Task A_purge_that_says_nothing_or_nonsense_is_refused()
     {
         foreach (var (query, field) in new[] { ("", "$"), ("userId=a&anonymousId=b", "anonymousId"), ("from=2024-01-02&to=2024-01-01", "to"), ("userId=%20", "userId"), ("event=%01", "event") })
@@ -150,6 +185,12 @@ public sealed class HistoryTests : IAsyncLifetime
         await using var scope = _host.Services.CreateAsyncScope();
         scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "test");
         return await RollupRebuild.RunAsync(scope.ServiceProvider.GetRequiredService<UnitOfWork>(), replace, null, CancellationToken.None);
+    }
+
+    private async Task MaintainAsync()
+    {
+        await using var scope = _host.Services.CreateAsyncScope();
+        await ActivatorUtilities.CreateInstance<MaintainAnalytics>(scope.ServiceProvider).Run(new(), CancellationToken.None);
     }
 
     private async Task<JsonElement> PurgeAsync(string query)

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Agency.Platform;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Analytics;
 
@@ -20,8 +21,35 @@ public sealed record PurgeCriteria(long[]? Visitors, string? Event, DateTime? Fr
 /// <summary>Takes events out of their table, the rollups, the log and what was queued of it, all in one transaction and under the organisation's lock.</summary>
 public static class EventPurge
 {
+    /// <summary>
+    /// Removes all of them, the events of a day in a transaction of their own: a process that dies leaves the days that are done, and to run
+    /// it again does the others. What is tracked meanwhile may stay.
+    /// </summary>
+    /// <param name="scopes">Gives each transaction a scope of its own.</param>
+    /// <param name="caller">On whose behalf.</param>
+    /// <param name="removed">Called in each transaction with the number of events that it removes; may be null.</param>
+    public static async Task RunAsync(
+        IServiceScopeFactory scopes, Caller caller, PurgeCriteria criteria, Func<UnitOfWork, int, Task>? removed, CancellationToken cancel)
+    {
+        // First what is not counted yet: what is counted meanwhile is found by its day then.
+        await InTransactionAsync(work => RemovePendingAsync(work, criteria, cancel));
+        foreach (var day in await scopes.RunAsync(caller, work => DaysAsync(work, criteria, cancel)))
+            await InTransactionAsync(work => RemoveAsync(work, criteria, day, cancel));
+
+        Task<bool> InTransactionAsync(Func<UnitOfWork, Task<int>> remove) => scopes.RunAsync(caller, work => work.TransactAsync(
+            async () =>
+            {
+                await RollupTables.LockAsync(work, cancel);
+                var events = await remove(work);
+                if (removed is not null)
+                    await removed(work, events);
+                return true;
+            },
+            cancel));
+    }
+
     /// <summary>The days, UTC, that have events which are counted and may be meant.</summary>
-    public static Task<List<DateTime>> DaysAsync(UnitOfWork work, PurgeCriteria criteria, CancellationToken cancel) => work.QueryAsync(
+    private static Task<List<DateTime>> DaysAsync(UnitOfWork work, PurgeCriteria criteria, CancellationToken cancel) => work.QueryAsync(
         criteria.Visitors is { } visitors
             ? (Sql)$"""
                 select distinct day from analytics.sessions,
@@ -40,7 +68,7 @@ public static class EventPurge
 
     /// <summary>Removes what is kept and not yet counted. <see cref="PendingEvents"/> will find that it is gone.</summary>
     /// <returns>How many events.</returns>
-    public static async Task<int> RemovePendingAsync(UnitOfWork work, PurgeCriteria criteria, CancellationToken cancel)
+    private static async Task<int> RemovePendingAsync(UnitOfWork work, PurgeCriteria criteria, CancellationToken cancel)
     {
         var pending = await work.QueryAsync(
             $"select batch_id, first_at, last_at from analytics.pending_batches",
@@ -63,7 +91,7 @@ public static class EventPurge
 
     /// <summary>Removes what is counted of one day, and counts what is left.</summary>
     /// <returns>How many events.</returns>
-    public static async Task<int> RemoveAsync(UnitOfWork work, PurgeCriteria criteria, DateTime day, CancellationToken cancel)
+    private static async Task<int> RemoveAsync(UnitOfWork work, PurgeCriteria criteria, DateTime day, CancellationToken cancel)
     {
         var rows = await EventRows.DeleteAsync(work, $"{await EventRows.CountedAsync(work, new(day, day.AddDays(1)), cancel)} and {criteria.Condition}", cancel);
         if (rows.Count == 0)
@@ -104,6 +132,7 @@ public static class EventPurge
     {
         var messages = rows.Select(r => r.Event.MessageId).ToHashSet();
         await work.ExecuteAsync($"delete from analytics.message_ids where message_id = any({messages.ToArray()})", cancel);
+        await work.ExecuteAsync($"delete from analytics.violations where message_id = any({messages.ToArray()})", cancel);
         await EventRedaction.RedactAsync(
             work, AnalyticsTopic.Name, [.. rows.Select(r => r.Batch.ToString()).Distinct()],
             data =>

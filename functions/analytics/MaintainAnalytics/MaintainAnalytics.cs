@@ -5,8 +5,8 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Agency.Analytics;
 
 /// <summary>
-/// Every hour, and at the start: makes the partitions of the coming months, builds rollups anew where a migration asks for it, and drops
-/// months in which nothing is left.
+/// Every hour, and at the start: makes the partitions of the coming months, builds rollups anew where a migration asks for it, removes what
+/// is older than its organisation keeps events, and drops months in which nothing is left.
 /// </summary>
 public sealed class MaintainAnalytics(Database database, IServiceScopeFactory scopes)
 {
@@ -15,13 +15,18 @@ public sealed class MaintainAnalytics(Database database, IServiceScopeFactory sc
     {
         await QueryAsync("select analytics.add_partition(now() + make_interval(months => n)) is null from generate_series(0, 2) as n", row => row.GetBoolean(0), cancel);
         foreach (var organisation in await QueryAsync("select tenant_id from analytics.rebuilds", row => row.GetString(0), cancel))
-        {
-            await using var scope = scopes.CreateAsyncScope();
-            scope.ServiceProvider.GetRequiredService<Caller>().Become(organisation, nameof(MaintainAnalytics));
-            await RollupRebuild.RunAsync(scope.ServiceProvider.GetRequiredService<UnitOfWork>(), replace: true, null, cancel);
-        }
-
+            await scopes.RunAsync(Caller(organisation), work => RollupRebuild.RunAsync(work, replace: true, null, cancel));
+        foreach (var (organisation, days) in await QueryAsync(
+            "select tenant_id, retention_days from analytics.config where retention_days is not null", row => (row.GetString(0), row.GetInt32(1)), cancel))
+            await EventPurge.RunAsync(scopes, Caller(organisation), new(null, null, null, DateTime.UtcNow.Date.AddDays(-days)), null, cancel);
         await QueryAsync("select analytics.drop_empty_partitions()", row => row.GetInt32(0), cancel);
+    }
+
+    private static Caller Caller(string organisation)
+    {
+        var caller = new Caller();
+        caller.Become(organisation, nameof(MaintainAnalytics));
+        return caller;
     }
 
     /// <summary>Of all organisations, so on the system role.</summary>

@@ -27,29 +27,10 @@ public sealed class DeleteEvents(IServiceScopeFactory scopes, Caller caller) : I
     public async Task RunAsync(ActivityContext context, CancellationToken cancel)
     {
         var id = context.Input(AnalyticsPurgeJson.Default.AnalyticsPurgeInput).Purge;
-        var criteria = await InScopeAsync(work => CriteriaAsync(work, id, cancel));
-        // First what is not counted yet: what is counted meanwhile is found by its day then.
-        await RemoveAsync(work => EventPurge.RemovePendingAsync(work, criteria, cancel));
-        foreach (var day in await InScopeAsync(work => EventPurge.DaysAsync(work, criteria, cancel)))
-            await RemoveAsync(work => EventPurge.RemoveAsync(work, criteria, day, cancel));
-
-        Task<bool> RemoveAsync(Func<UnitOfWork, Task<int>> remove) => InScopeAsync(work => work.TransactAsync(
-            async () =>
-            {
-                await RollupTables.LockAsync(work, cancel);
-                var removed = await remove(work);
-                await work.ExecuteAsync($"update analytics.purges set events = events + {removed} where id = {id}", cancel);
-                return true;
-            },
-            cancel));
-    }
-
-    /// <summary>In a transaction beside the saga's own, which is open until the step is done.</summary>
-    private async Task<T> InScopeAsync<T>(Func<UnitOfWork, Task<T>> run)
-    {
-        await using var scope = scopes.CreateAsyncScope();
-        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject);
-        return await run(scope.ServiceProvider.GetRequiredService<UnitOfWork>());
+        // Beside the saga's own transaction, which is open until the step is done.
+        var criteria = await scopes.RunAsync(caller, work => CriteriaAsync(work, id, cancel));
+        await EventPurge.RunAsync(
+            scopes, caller, criteria, (work, removed) => work.ExecuteAsync($"update analytics.purges set events = events + {removed} where id = {id}", cancel), cancel);
     }
 
     private static async Task<PurgeCriteria> CriteriaAsync(UnitOfWork work, Guid id, CancellationToken cancel) => await work.QueryFirstAsync(
