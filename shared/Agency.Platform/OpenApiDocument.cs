@@ -104,7 +104,7 @@ public sealed partial class OpenApiDocument
             var isChange = verb is "put" or "delete" or "patch" && !says.IsUnconditional;
             var isPost = verb == "post" && says.SignedAs is null;
             var own = new JsonArray([.. parameters.Select(p => p!.DeepClone())]);
-            foreach (var parameter in QueryParametersOf(says.Query, PathNames(method)))
+            foreach (var parameter in QueryParametersOf(says, PathNames(method)))
                 own.Add(parameter);
             if (isPost)
                 own.Add(Header("Idempotency-Key", "Names this request, so that it can be repeated: the answer is kept 24 hours.", isRequired: false, new() { ["type"] = "string", ["minLength"] = 1, ["maxLength"] = 255 }));
@@ -158,9 +158,10 @@ public sealed partial class OpenApiDocument
     /// <summary>The names that a query's parameters have on the wire.</summary>
     internal static string[] QueryNames(Type? query, MethodInfo method) => [.. Properties(query, PathNames(method)).Select(p => p.Name)];
 
-    private IEnumerable<JsonObject> QueryParametersOf(Type? query, HashSet<string> inPath)
+    private IEnumerable<JsonObject> QueryParametersOf(OperationAttribute says, HashSet<string> inPath)
     {
-        foreach (var (name, property) in Properties(query, inPath))
+        var example = says.QueryExample?.Split('=', 2);
+        foreach (var (name, property) in Properties(says.Query, inPath))
         {
             // What stands in a cursor is nobody's business but the list's.
             var schema = name == "cursor"
@@ -174,6 +175,8 @@ public sealed partial class OpenApiDocument
                 described["description"] = description;
             if (OpenApiSchemas.AttributesOf(property).Any(a => a is RequiredAttribute))
                 described["required"] = true;
+            if (example?[0] == name)
+                described["example"] = example[1];
             yield return described;
         }
     }

@@ -22,6 +22,9 @@ public sealed class OperationAttribute : Attribute
     /// </summary>
     public Type? Query { get; init; }
 
+    /// <summary>A parameter as <c>name=value</c>, where a route needs one of several and so requires none of them.</summary>
+    public string? QueryExample { get; init; }
+
     /// <summary>What the answer's body holds; null when it has none.</summary>
     public Type? Answer { get; init; }
 

@@ -34,7 +34,8 @@ internal sealed class ApiDocument(JsonObject root)
 }
 
 /// <summary>A parameter of a path or query.</summary>
-internal sealed record Parameter(string Name, bool IsRequired, JsonObject Schema);
+/// <param name="Example">A value of a route that needs one of several parameters and gets this one.</param>
+internal sealed record Parameter(string Name, bool IsRequired, JsonObject Schema, string? Example);
 
 /// <summary>One method of one path.</summary>
 internal sealed class Operation
@@ -114,5 +115,5 @@ internal sealed class Operation
     public override string ToString() => Name;
 
     private Parameter[] ParametersIn(string place) =>
-        [.. All.Where(p => (string)p["in"]! == place).Select(p => new Parameter((string)p["name"]!, (bool?)p["required"] == true, ApiDocument.Resolve(_root, p["schema"]!)))];
+        [.. All.Where(p => (string)p["in"]! == place).Select(p => new Parameter((string)p["name"]!, (bool?)p["required"] == true, ApiDocument.Resolve(_root, p["schema"]!), (string?)p["example"]))];
 }

@@ -173,7 +173,7 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
     internal async Task<Sent> ValidAsync(Operation operation, bool fresh = false, bool optional = false)
     {
         var thing = await ThingAsync(operation.Template, fresh);
-        var query = string.Join('&', operation.Query.Where(q => q.IsRequired).Select(q => $"{q.Name}={Uri.EscapeDataString((string)Schema.Valid(q.Schema)!)}"));
+        var query = string.Join('&', operation.Query.Where(q => q.IsRequired || q.Example is not null).Select(q => $"{q.Name}={Uri.EscapeDataString(q.Example ?? (string)Schema.Valid(q.Schema)!)}"));
         var body = operation.Body is null ? null : ValidBody(operation, optional);
         return new(operation.Method, thing.Path + (query.Length > 0 ? "?" + query : ""))
         {

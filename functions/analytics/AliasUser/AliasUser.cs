@@ -13,6 +13,7 @@ public sealed class AliasUser(UnitOfWork work)
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "alias")] HttpRequest http, CancellationToken cancel)
     {
         var command = await http.ReadAsync<AliasUserCommand>(AnalyticsJson.Default, cancel);
+        VisitorIds.Check(("previousId", command.PreviousId), ("userId", command.UserId));
         var (previous, user) = (Visitor.Of(command.PreviousId, anonymous: false), Visitor.Of(command.UserId, anonymous: false));
         return await work.RunAsync(
             http,

@@ -82,9 +82,9 @@ public sealed record UserShare(string? Value, long Active, long New, long Return
 public sealed record UserCounts(
     long Active, long New, long Returning, long Anonymous, long Events, long? Sessions, long? Bounces, double? SessionSeconds)
 {
-    public static UserCounts Of(long active, long anonymous, long events, VisitTotals visits) => new(
+    public static UserCounts Of(long active, long anonymous, VisitTotals visits) => new(
         // An estimate may fall short of the new users, who are counted.
-        Math.Max(active, visits.NewUsers), visits.NewUsers, Math.Max(active - visits.NewUsers, 0), anonymous, events, visits.Sessions, visits.Bounces,
+        Math.Max(active, visits.NewUsers), visits.NewUsers, Math.Max(active - visits.NewUsers, 0), anonymous, visits.Events, visits.Sessions, visits.Bounces,
         visits.Sessions == 0 ? null : Math.Round(visits.Duration / 1e6 / visits.Sessions, 3));
 }
 

@@ -6,14 +6,26 @@ namespace Agency.Analytics;
 /// <param name="AnonymousId">What the visitor was tracked by until now.</param>
 /// <param name="UserId">Who it is, in the organisation's own system.</param>
 public sealed record IdentifyVisitorCommand(
-    [Required, StringLength(EventReader.MaxText, MinimumLength = 1), VisitorId] string AnonymousId,
-    [Required, StringLength(EventReader.MaxText, MinimumLength = 1), VisitorId] string UserId);
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string AnonymousId,
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string UserId);
 
 /// <param name="PreviousId">A user id that will not be used any more, or is another's of the same person.</param>
 /// <param name="UserId">The one that stands for the person.</param>
 public sealed record AliasUserCommand(
-    [Required, StringLength(EventReader.MaxText, MinimumLength = 1), VisitorId] string PreviousId,
-    [Required, StringLength(EventReader.MaxText, MinimumLength = 1), VisitorId] string UserId);
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string PreviousId,
+    [StringLength(EventReader.MaxText, MinimumLength = 1)] string UserId);
+
+/// <summary>Ids as <see cref="EventReader"/> takes them.</summary>
+public static class VisitorIds
+{
+    /// <exception cref="ProblemException">400: blank, too long, or with control characters.</exception>
+    public static void Check(params ReadOnlySpan<(string Field, string Id)> ids)
+    {
+        foreach (var (field, id) in ids)
+            if (!EventReader.IsText(id))
+                throw new ProblemException(Problem.Validation(field, $"Must be 1 to {EventReader.MaxText} characters, not blank, without control characters."));
+    }
+}
 
 /// <summary>The answer of <c>POST /identify</c> and <c>POST /alias</c>.</summary>
 /// <param name="Id">The id that now is another's.</param>
@@ -23,11 +35,4 @@ public sealed record IdentityDto(string Id, string UserId)
     /// <summary>The id is known to be somebody else's.</summary>
     public static Problem Taken { get; } = Problem.Of(
         409, "identity-taken", "The id is another user's", "This id has been joined to another user before; what was theirs cannot become somebody else's.");
-}
-
-/// <summary>An id as <see cref="EventReader"/> takes it: not blank, without control characters.</summary>
-[AttributeUsage(AttributeTargets.Property | AttributeTargets.Parameter)]
-public sealed class VisitorIdAttribute() : ValidationAttribute("Must not be blank and must not hold control characters.")
-{
-    public override bool IsValid(object? value) => value is not string id || EventReader.IsText(id);
 }

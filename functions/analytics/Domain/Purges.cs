@@ -1,4 +1,3 @@
-using System.Text.Json.Serialization;
 using Agency.Platform;
 
 namespace Agency.Analytics;

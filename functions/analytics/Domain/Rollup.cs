@@ -36,6 +36,7 @@ public sealed class Rollup(int sign = 1)
     {
         var time = e.Time.UtcDateTime;
         At(_counts, (Interval.Floor(Interval.Hour, time), e.Event)) += sign;
+        Book(time, new(sign, 0, 0, 0, 0));
         if (visitor is { } who)
         {
             (CollectionsMarshal.GetValueRefOrAddDefault(Times, who, out _) ??= []).Add(time);
@@ -76,7 +77,7 @@ public sealed class Rollup(int sign = 1)
         return [.. sums];
     }
 
-    /// <summary>Sessions and new users: hours, days and months, those that change.</summary>
+    /// <summary>Events, sessions and new users: hours, days and months, those that change.</summary>
     public List<KeyValuePair<(string Resolution, DateTime Start), VisitTotals>> Visits()
     {
         var sums = new Dictionary<(string Resolution, DateTime Start), VisitTotals>();
@@ -96,10 +97,10 @@ public sealed class Rollup(int sign = 1)
 
     /// <summary>Counts a session where it starts, or stops counting it there.</summary>
     public void CountSession(Session session, int sessions) => Book(session.Start, new(
-        0, sessions, session.Events == 1 ? sessions : 0, sessions * ((session.Last - session.Start).Ticks / TimeSpan.TicksPerMicrosecond)));
+        0, 0, sessions, session.Events == 1 ? sessions : 0, sessions * ((session.Last - session.Start).Ticks / TimeSpan.TicksPerMicrosecond)));
 
     /// <summary>Counts a user as new where the first event is, or stops counting it there.</summary>
-    public void CountNewUser(DateTime first, int users) => Book(first, new(users, 0, 0, 0));
+    public void CountNewUser(DateTime first, int users) => Book(first, new(0, users, 0, 0, 0));
 
     /// <summary>Counts users as new where their first events are now, instead of where they were.</summary>
     public void MoveNewUsers(IReadOnlyDictionary<long, DateTime> before, IReadOnlyDictionary<long, DateTime> after)
@@ -146,12 +147,13 @@ public sealed class Rollup(int sign = 1)
         where TValue : struct => ref CollectionsMarshal.GetValueRefOrAddDefault(sums, key, out _);
 }
 
+/// <param name="Events">Of whatever name.</param>
 /// <param name="NewUsers">Users whose first event ever it is.</param>
 /// <param name="Bounces">Sessions of one event.</param>
 /// <param name="Duration">Of all sessions, microseconds.</param>
-public readonly record struct VisitTotals(long NewUsers, long Sessions, long Bounces, long Duration)
+public readonly record struct VisitTotals(long Events, long NewUsers, long Sessions, long Bounces, long Duration)
 {
-    public VisitTotals Add(VisitTotals b) => new(NewUsers + b.NewUsers, Sessions + b.Sessions, Bounces + b.Bounces, Duration + b.Duration);
+    public VisitTotals Add(VisitTotals b) => new(Events + b.Events, NewUsers + b.NewUsers, Sessions + b.Sessions, Bounces + b.Bounces, Duration + b.Duration);
 }
 
 /// <summary>Whom the table of uniques counts.</summary>

@@ -234,16 +234,16 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
             return;
         await work.ExecuteAsync(
             $"""
-            insert into {_schema}.visits as kept (resolution, start, new_users, sessions, bounces, duration)
+            insert into {_schema}.visits as kept (resolution, start, events, new_users, sessions, bounces, duration)
             select * from unnest({rows.ConvertAll(r => r.Key.Resolution).ToArray()}, {rows.ConvertAll(r => r.Key.Start).ToArray()},
-              {rows.ConvertAll(r => r.Value.NewUsers).ToArray()}, {rows.ConvertAll(r => r.Value.Sessions).ToArray()},
+              {rows.ConvertAll(r => r.Value.Events).ToArray()}, {rows.ConvertAll(r => r.Value.NewUsers).ToArray()}, {rows.ConvertAll(r => r.Value.Sessions).ToArray()},
               {rows.ConvertAll(r => r.Value.Bounces).ToArray()}, {rows.ConvertAll(r => r.Value.Duration).ToArray()})
             on conflict (tenant_id, resolution, start) do update set
-              new_users = kept.new_users + excluded.new_users, sessions = kept.sessions + excluded.sessions,
+              events = kept.events + excluded.events, new_users = kept.new_users + excluded.new_users, sessions = kept.sessions + excluded.sessions,
               bounces = kept.bounces + excluded.bounces, duration = kept.duration + excluded.duration
             """,
             cancel);
-        if (rows.Exists(r => r.Value.Sessions < 0 || r.Value.NewUsers < 0))
-            await work.ExecuteAsync($"delete from {_schema}.visits where sessions = 0 and new_users = 0", cancel);
+        if (rows.Exists(r => r.Value.Events < 0))
+            await work.ExecuteAsync($"delete from {_schema}.visits where events = 0", cancel);
     }
 }

@@ -38,7 +38,9 @@ public sealed class GetEventAnalytics(UnitOfWork work)
             var counts = (await work.QueryAsync(
                 $"""
                 select date_trunc({interval}, c.start, 'UTC'), sum(c.events)::bigint
-                from {Rows(range.Cover(interval), query.Event)}
+                from {range.Cover(interval).Rows}
+                join {(query.Event is null ? (Sql)$"analytics.visits c on true" : $"analytics.event_counts c on c.name = {query.Event}")}
+                  and c.resolution = part.resolution and c.start >= part.low and c.start < part.high
                 group by 1
                 """,
                 row => (Start: row.GetFieldValue<DateTime>(0), Events: row.GetInt64(1)),
@@ -46,7 +48,8 @@ public sealed class GetEventAnalytics(UnitOfWork work)
             found = new(new(counts.Values.Sum()), counts, !hasTop ? [] : await work.QueryAsync(
                 $"""
                 select c.name, sum(c.events)::bigint
-                from {Rows(range.Cover(Interval.Month), null)}
+                from {range.Cover(Interval.Month).Rows}
+                join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
                 group by 1
                 order by 2 desc, c.name collate "C"
                 limit {query.Limit}
@@ -60,12 +63,6 @@ public sealed class GetEventAnalytics(UnitOfWork work)
             [.. range.Starts(interval).Select(start => new EventPoint(start, found.ByStart.GetValueOrDefault(start)))],
             hasTop ? found.Top : null));
     }
-
-    private static Sql Rows(IReadOnlyList<RollupPart> parts, string? name) => $"""
-        {parts.Rows}
-        join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
-          {(name is null ? Sql.Empty : $"and c.name = {name}")}
-        """;
 
     private static Answer Ok(HttpRequest http, EventAnalyticsQuery query, EventsDto events) =>
         query.As.Answer(http, events, AnalyticsJson.Default.EventsDto, query.Scan.Breakdown is null ? "series" : "top");

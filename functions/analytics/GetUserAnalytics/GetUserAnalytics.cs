@@ -23,7 +23,7 @@ public sealed class GetUserAnalytics(UnitOfWork work)
         var interval = query.Range.Interval;
         var (first, last) = await work.EventHoursAsync(cancel);
         if (query.Range.Within(first, last) is not { } range)
-            return Ok(http, query, new(interval, query.Range.From, query.Range.To, UserCounts.Of(0, 0, 0, default), []) { Breakdown = query.Scan.Breakdown is null ? null : [] });
+            return Ok(http, query, new(interval, query.Range.From, query.Range.To, UserCounts.Of(0, 0, default), []) { Breakdown = query.Scan.Breakdown is null ? null : [] });
         if (query.Scan.IsAsked())
             return Ok(http, query, await UserScan.RunAsync(work, range, interval, query.Scan, query.Limit, cancel));
 
@@ -33,24 +33,20 @@ public sealed class GetUserAnalytics(UnitOfWork work)
         // One statement, so that all counts are of one moment.
         var rows = await work.QueryAsync(
             $"""
-            select 'visits', null, date_trunc({interval}, v.start, 'UTC'), sum(new_users)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bytea
+            select '', '', date_trunc({interval}, v.start, 'UTC'), sum(events)::bigint, sum(new_users)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bytea
             from {range.Cover(interval).Rows} join analytics.visits v on v.resolution = part.resolution and v.start >= part.low and v.start < part.high
             group by 3
             union all
-            select 'events', null, date_trunc({interval}, c.start, 'UTC'), sum(events)::bigint, 0, 0, 0, null
-            from {range.Cover(interval).Rows} join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
-            group by 3
-            union all
-            select kind, resolution, start, members, 0, 0, 0, null
+            select kind, resolution, start, members, 0, 0, 0, 0, null
             from analytics.uniques where kind in ('user', 'anonymous') and resolution = {interval} and start >= {range.From} and start < {range.To}
             union all
-            select u.kind, u.resolution, u.start, 0, 0, 0, 0, u.sketch
+            select u.kind, u.resolution, u.start, 0, 0, 0, 0, 0, u.sketch
             from {parts.Rows} join analytics.uniques u on u.kind in ('user', 'anonymous') and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
             row => (
-                Key: new UniqueKey(row.GetString(0), row.IsDBNull(1) ? "" : row.GetString(1), row.GetFieldValue<DateTime>(2)),
-                Sums: new VisitTotals(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6)),
-                Sketch: row.IsDBNull(7) ? null : row.GetFieldValue<byte[]>(7)),
+                Key: new UniqueKey(row.GetString(0), row.GetString(1), row.GetFieldValue<DateTime>(2)),
+                Sums: new VisitTotals(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), row.GetInt64(7)),
+                Sketch: row.IsDBNull(8) ? null : row.GetFieldValue<byte[]>(8)),
             cancel);
         var sums = rows.Where(r => r.Sketch is null).ToDictionary(r => r.Key, r => r.Sums);
         var sketches = rows.Where(r => r.Sketch is not null).ToLookup(r => r.Key, r => r.Sketch!);
@@ -61,20 +57,14 @@ public sealed class GetUserAnalytics(UnitOfWork work)
 
         UserCounts Counts(TimeRange of, IEnumerable<DateTime> starts)
         {
-            var (visits, events) = (default(VisitTotals), 0L);
-            foreach (var start in starts)
-            {
-                visits = visits.Add(sums.GetValueOrDefault(new("visits", "", start)));
-                events += sums.GetValueOrDefault(new("events", "", start)).NewUsers;
-            }
-
-            return UserCounts.Of(Members(of, UniqueKinds.User), Members(of, UniqueKinds.Anonymous), events, visits);
+            var visits = starts.Aggregate(default(VisitTotals), (sum, start) => sum.Add(sums.GetValueOrDefault(new("", "", start))));
+            return UserCounts.Of(Members(of, UniqueKinds.User), Members(of, UniqueKinds.Anonymous), visits);
         }
 
         long Members(TimeRange of, string kind)
         {
             if (!united.Contains(of))
-                return sums.GetValueOrDefault(new(kind, interval, of.From)).NewUsers;
+                return sums.GetValueOrDefault(new(kind, interval, of.From)).Events;
             var union = new Sketch();
             foreach (var part in of.Cover(Interval.Year))
                 for (var start = part.From; start < part.To; start = Interval.Next(part.Resolution, start))

@@ -13,6 +13,7 @@ public sealed class IdentifyVisitor(UnitOfWork work)
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "identify")] HttpRequest http, CancellationToken cancel)
     {
         var command = await http.ReadAsync<IdentifyVisitorCommand>(AnalyticsJson.Default, cancel);
+        VisitorIds.Check(("anonymousId", command.AnonymousId), ("userId", command.UserId));
         var (visitor, user) = (Visitor.Of(command.AnonymousId, anonymous: true), Visitor.Of(command.UserId, anonymous: false));
         return await work.RunAsync(
             http,

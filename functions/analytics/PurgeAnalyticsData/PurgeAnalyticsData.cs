@@ -18,7 +18,7 @@ public sealed record PurgeAnalyticsDataCommand(string? UserId, string? Anonymous
 public sealed class PurgeAnalyticsData(UnitOfWork work, ISagaEngine sagas, AnalyticsPurge saga)
 {
     [Function(nameof(PurgeAnalyticsData)), RequireScope("analytics:write")]
-    [Operation(Query = typeof(PurgeAnalyticsDataCommand), Answer = typeof(PurgeDto), Status = 202, IsUnconditional = true)]
+    [Operation(Query = typeof(PurgeAnalyticsDataCommand), QueryExample = "event=page-view", Answer = typeof(PurgeDto), Status = 202, IsUnconditional = true)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "delete", Route = "analytics/data")] HttpRequest http, CancellationToken cancel)
     {

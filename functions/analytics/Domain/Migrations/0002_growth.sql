@@ -143,12 +143,13 @@ create table analytics.sessions (
 );
 select platform.secure_table('analytics.sessions');
 
--- Sessions and new users, each in the interval of their start.
+-- Events of whatever name; sessions and new users, each in the interval of their start.
 create table analytics.visits (
   tenant_id text not null default current_setting('agency.tenant'),
   -- hour, day or month.
   resolution text not null,
   start timestamptz not null,
+  events bigint not null,
   new_users bigint not null,
   sessions bigint not null,
   -- Sessions of one event.
