@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Agency.Platform;
 
@@ -8,6 +10,9 @@ public static class FunnelScan
 {
     /// <summary>Of the first step's event, for a breakdown: the number of a missing value.</summary>
     private const int Missing = int.MaxValue;
+
+    private const int EventBytes = 16;
+    private static readonly DateTime Epoch = new(2000, 1, 1, 0, 0, 0, DateTimeKind.Utc);
 
     /// <param name="steps">Names of events.</param>
     /// <param name="range">In which visitors enter.</param>
@@ -34,32 +39,38 @@ public static class FunnelScan
     private static async Task<(FunnelEvent[] Events, string[] Values)> ReadAsync(
         UnitOfWork work, string[] names, TimeRange range, ScanQuery query, CancellationToken cancel)
     {
-        // A row for each name, with everything in arrays: a row for each event takes both sides several times as long. All columns that are
-        // needed without filter or breakdown are in the index.
-        Sql Columns(int name) => name == 0 && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]";
+        // A row for each name, with its events' bytes one after the other: a row for each event, or arrays, take several times as long to
+        // read. All columns that are needed without filter or breakdown are in the index.
+        Sql Values(int name) => name == 0 && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]";
         Sql Rows(int name) => $"""
-            select {name}, array_agg(e.visitor), array_agg(e.occurred_at), {Columns(name)}
+            select {name}, string_agg(int8send(e.visitor) || timestamptz_send(e.occurred_at), ''), {Values(name)}
             from {query.Events([names[name]], range)} and e.visitor is not null
             having count(*) > 0
             """;
         var rows = await work.QueryAsync(
             Enumerable.Range(1, names.Length - 1).Aggregate(Rows(0), (sql, name) => (Sql)$"{sql} union all {Rows(name)}"),
-            row => (
-                Name: row.GetInt32(0), Visitors: row.GetFieldValue<long[]>(1), Times: row.GetFieldValue<DateTime[]>(2), Values: row.IsDBNull(3) ? null : row.GetFieldValue<string?[]>(3)),
+            row => (Name: row.GetInt32(0), Events: row.GetFieldValue<byte[]>(1), Values: row.IsDBNull(2) ? null : row.GetFieldValue<string?[]>(2)),
             cancel);
         var values = rows.SelectMany(r => r.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
         var numbers = values.Select((value, i) => (value, i)).ToDictionary(v => v.value, v => v.i);
-        var events = new FunnelEvent[rows.Sum(r => r.Visitors.Length)];
+        var events = new FunnelEvent[rows.Sum(r => r.Events.Length / EventBytes)];
         var n = 0;
-        foreach (var (name, visitors, times, texts) in rows)
-            for (var i = 0; i < visitors.Length; i++)
-                events[n++] = new(visitors[i], Microseconds(times[i]), name, texts?[i] is { } text ? numbers[text] : Missing);
+        foreach (var (name, bytes, texts) in rows)
+        {
+            for (var i = 0; i < bytes.Length / EventBytes; i++)
+            {
+                var e = bytes.AsSpan(i * EventBytes, EventBytes);
+                events[n++] = new(
+                    BinaryPrimitives.ReadInt64BigEndian(e), BinaryPrimitives.ReadInt64BigEndian(e[8..]), name, texts?[i] is { } text ? numbers[text] : Missing);
+            }
+        }
+
         return (events, values);
     }
 
-    private static (FunnelTally All, Dictionary<int, FunnelTally> ByValue) Count(Funnel funnel, int steps, Span<FunnelEvent> events, bool byValue)
+    private static (FunnelTally All, Dictionary<int, FunnelTally> ByValue) Count(Funnel funnel, int steps, ReadOnlySpan<FunnelEvent> unsorted, bool byValue)
     {
-        events.Sort();
+        var events = Sorted(unsorted).AsSpan();
         var all = new FunnelTally(steps);
         var values = new Dictionary<int, FunnelTally>();
         Span<long> times = stackalloc long[Funnel.MaxSteps];
@@ -82,7 +93,29 @@ public static class FunnelScan
         return (all, values);
     }
 
-    private static long Microseconds(DateTime time) => time.Ticks / TimeSpan.TicksPerMicrosecond;
+    /// <summary>
+    /// Each visitor's events beside one another, in their order. Visitors are hashes, so that their highest bits spread them evenly over
+    /// heaps of few events, which takes a third of the time of sorting all at once. Where they do not, a heap is sorted like all.
+    /// </summary>
+    private static FunnelEvent[] Sorted(ReadOnlySpan<FunnelEvent> events)
+    {
+        var bits = Math.Clamp(BitOperations.Log2((uint)events.Length | 1) - 2, 1, 20);
+        var ends = new int[1 << bits];
+        foreach (ref readonly var e in events)
+            ends[(ulong)e.Visitor >> (64 - bits)]++;
+        for (int i = 0, end = 0; i < ends.Length; i++)
+            (ends[i], end) = (end, end + ends[i]);
+        var sorted = new FunnelEvent[events.Length];
+        // Each heap's start moves to its end.
+        foreach (ref readonly var e in events)
+            sorted[ends[(ulong)e.Visitor >> (64 - bits)]++] = e;
+        for (int i = 0, start = 0; i < ends.Length; start = ends[i++])
+            sorted.AsSpan(start, ends[i] - start).Sort();
+        return sorted;
+    }
+
+    /// <summary>As PostgreSQL has them: from 2000.</summary>
+    private static long Microseconds(DateTime time) => (time - Epoch).Ticks / TimeSpan.TicksPerMicrosecond;
 }
 
 /// <summary>What the attempts of visitors add up to.</summary>
