@@ -51,9 +51,11 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
             if (_listeners >= options.MaxListeners)
                 throw new ProblemException(Problem.Of(503, "too-many-listeners", "Too many listen already", "Try again later.") with { RetryAfter = 30 });
             if (_broadcasts.Values.Where(b => b.Key.Tenant == key.Tenant).Sum(b => b.Listeners) >= options.MaxOfOrganisation)
-                throw new ProblemException(Problem.Of(429, "too-many-listeners", "Too many of the organisation listen already",
-                    $"At most {options.MaxOfOrganisation} at a time.")
-                    with { RetryAfter = 30 });
+            {
+                var problem = Problem.Of(429, "too-many-listeners", "Too many of the organisation listen already", $"At most {options.MaxOfOrganisation} at a time.");
+                throw new ProblemException(problem with { RetryAfter = 30 });
+            }
+
             if (!_broadcasts.TryGetValue(key, out var broadcast))
             {
                 _broadcasts[key] = broadcast = new(key);

@@ -184,7 +184,7 @@ public sealed class ExportTests : IAsyncLifetime
             await _client.GetStringAsync(new Uri("/analytics/retention?interval=day&periods=2&to=2011-03-09&format=csv", UriKind.Relative)));
         Assert.Equal("value,visitors,returned.0,rates.0\r\n,2,1,0.5\r\n", await _client.GetStringAsync(new Uri("/analytics/retention?interval=month&to=2011-04-01&periods=1&breakdown=x&format=csv", UriKind.Relative)));
         // The header stands also where there is nothing.
-        Assert.Equal("start,gross,refunds,net,orders,lines,cancelledLines,units\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?format=csv", UriKind.Relative)));
+        Assert.Equal("start,gross,refunds,net,orders,lines,cancelledLines,units,averageOrder\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?format=csv", UriKind.Relative)));
         Assert.Equal("key,gross,refunds,net,lines,cancelledLines,units\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?by=country&format=csv", UriKind.Relative)));
         await _client.AskAsync("/analytics/revenue?format=xml", 400);
     }

@@ -141,7 +141,7 @@ public sealed class RollupTests : IAsyncLifetime
         await DeliverAllAsync();
         using var stranger = _host.Client(organisation: "stranger");
         Assert.Equal(
-            """{"interval":"day","from":null,"to":null,"currency":null,"totals":{"gross":0,"refunds":0,"net":0,"orders":0,"lines":0,"cancelledLines":0,"units":0},"series":[],"breakdown":[]}""",
+            """{"interval":"day","from":null,"to":null,"currency":null,"totals":{"gross":0,"refunds":0,"net":0,"orders":0,"lines":0,"cancelledLines":0,"units":0,"averageOrder":null,"customers":0,"perCustomer":null},"series":[],"breakdown":[]}""",
             (await stranger.AskAsync("/analytics/revenue?by=country")).GetRawText());
         Assert.Equal(
             """{"interval":"day","from":null,"to":null,"totals":{"active":0,"new":0,"returning":0,"anonymous":0,"events":0,"sessions":0,"bounces":0,"sessionSeconds":null},"series":[]}""",
@@ -276,6 +276,13 @@ public sealed class RollupTests : IAsyncLifetime
                     Assert.Equal(
                         await _host.Database.ScalarAsync<long>($"select count(distinct properties ->> 'orderId') from ({raw}) as e where ordered_at >= '{from}' and ordered_at < '{to}'"),
                         revenue.GetProperty("totals").GetProperty("orders").GetInt64());
+
+                    Assert.Equal(
+                        await _host.Database.ScalarAsync<string>($"""
+                            select concat_ws('|', count(distinct coalesce('u' || user_id, 'a' || anonymous_id)), round(sum(amount) / nullif(count(distinct coalesce('u' || user_id, 'a' || anonymous_id)), 0), 4))
+                            from ({raw}) as e where name = 'order-line' and {within}
+                            """) is var made ? Plain(made) : "",
+                        string.Join('|', new[] { "customers", "perCustomer" }.Select(f => revenue.GetProperty("totals").GetProperty(f)).Where(v => v.ValueKind != JsonValueKind.Null).Select(Number)));
 
                     var users = await client.AskAsync($"/analytics/users?{query}");
                     string Counts(string start) => $"""

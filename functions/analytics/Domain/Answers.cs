@@ -11,7 +11,15 @@ namespace Agency.Analytics;
 /// <param name="Breakdown">The keys with the highest gross, when <c>by</c> was asked for.</param>
 public sealed record RevenueDto(
     string Interval, DateTimeOffset? From, DateTimeOffset? To, string? Currency, RevenueSummary Totals, IReadOnlyList<RevenuePoint> Series,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<RevenueShare>? Breakdown);
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<RevenueShare>? Breakdown)
+{
+    public static RevenueDto Of(
+        string interval, TimeRange range, string? currency, Dictionary<DateTime, RevenueTotals> byStart, long customers, IReadOnlyList<RevenueShare>? breakdown) => new(
+            interval, range.From, range.To, currency,
+            RevenueSummary.Of(byStart.Values.Aggregate(RevenueTotals.Zero, (a, b) => a.Add(b)), customers),
+            [.. range.Starts(interval).Select(start => RevenuePoint.Of(start, byStart.GetValueOrDefault(start) ?? RevenueTotals.Zero))],
+            breakdown);
+}
 
 /// <param name="Gross">The sum of quantity times unit price where that is positive.</param>
 /// <param name="Refunds">The same where it is negative, as a positive number.</param>

@@ -11,6 +11,14 @@ namespace Agency.Analytics;
 /// <param name="To">The first moment after it.</param>
 public sealed record PurgeCriteria(long[]? Visitors, string? Event, DateTime? From, DateTime? To)
 {
+    /// <summary>Of a purge that was asked for; null when there is none of this id.</summary>
+    public static Task<PurgeCriteria?> FindAsync(UnitOfWork work, Guid id, CancellationToken cancel) => work.QueryFirstAsync(
+        $"select visitors, event, from_time, to_time from analytics.purges where id = {id}",
+        row => new PurgeCriteria(
+            row.IsDBNull(0) ? null : row.GetFieldValue<long[]>(0), row.IsDBNull(1) ? null : row.GetString(1),
+            row.GetFieldValue<DateTime?>(2), row.GetFieldValue<DateTime?>(3)),
+        cancel);
+
     /// <summary>As a condition on <c>analytics.events e</c>, made anew for each statement.</summary>
     public Sql Condition => $"""
         {(Visitors is null ? (Sql)$"true" : $"e.visitor = any({Visitors})")} and {(Event is null ? (Sql)$"true" : $"e.name = {Event}")}

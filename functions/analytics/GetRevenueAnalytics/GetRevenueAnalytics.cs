@@ -41,7 +41,7 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
         if (query.Scan.IsAsked())
         {
             var (byStart, top, buyers) = await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel);
-            return Ok(http, query, Of(interval, range, currency, byStart, buyers, property is null ? null : top));
+            return Ok(http, query, RevenueDto.Of(interval, range, currency, byStart, buyers, property is null ? null : top));
         }
 
         if (query.By is not null)
@@ -67,15 +67,8 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
                 : default!,
             cancel);
         var customers = currency is null ? 0 : await new UniqueTable(work, $"analytics").CountAsync(UniqueKinds.Customer(currency), range, cancel);
-        return Ok(http, query, Of(interval, range, currency, rows, customers, breakdown));
+        return Ok(http, query, RevenueDto.Of(interval, range, currency, rows, customers, breakdown));
     }
-
-    private static RevenueDto Of(
-        string interval, TimeRange range, string? currency, Dictionary<DateTime, RevenueTotals> rows, long customers, IReadOnlyList<RevenueShare>? breakdown) => new(
-            interval, range.From, range.To, currency,
-            RevenueSummary.Of(rows.Values.Aggregate(RevenueTotals.Zero, (a, b) => a.Add(b)), customers),
-            [.. range.Starts(interval).Select(start => RevenuePoint.Of(start, rows.GetValueOrDefault(start) ?? RevenueTotals.Zero))],
-            breakdown);
 
     private static Sql Sums => $"sum(gross), sum(refunds), sum(lines)::bigint, sum(cancelled_lines)::bigint, sum(units)::bigint";
 

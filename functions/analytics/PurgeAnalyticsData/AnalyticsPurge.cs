@@ -28,17 +28,10 @@ public sealed class DeleteEvents(IServiceScopeFactory scopes, Caller caller) : I
     {
         var id = context.Input(AnalyticsPurgeJson.Default.AnalyticsPurgeInput).Purge;
         // Beside the saga's own transaction, which is open until the step is done.
-        var criteria = await scopes.RunAsync(caller, work => CriteriaAsync(work, id, cancel));
+        var criteria = await scopes.RunAsync(caller, work => PurgeCriteria.FindAsync(work, id, cancel)) ?? throw new PermanentFailureException("The purge is gone.");
         await EventPurge.RunAsync(
             scopes, caller, criteria, (work, removed) => work.ExecuteAsync($"update analytics.purges set events = events + {removed} where id = {id}", cancel), cancel);
     }
-
-    private static async Task<PurgeCriteria> CriteriaAsync(UnitOfWork work, Guid id, CancellationToken cancel) => await work.QueryFirstAsync(
-        $"select visitors, event, from_time, to_time from analytics.purges where id = {id}",
-        row => new PurgeCriteria(
-            row.IsDBNull(0) ? null : row.GetFieldValue<long[]>(0), row.IsDBNull(1) ? null : row.GetString(1),
-            row.GetFieldValue<DateTime?>(2), row.GetFieldValue<DateTime?>(3)),
-        cancel) ?? throw new PermanentFailureException("The purge is gone.");
 }
 
 /// <summary>Forgets whom it was about, and tells that it is done.</summary>
