@@ -19,7 +19,7 @@ public sealed record EventPlan(long Count, int Seed, DateTime From, int Days)
 /// A made-up shop's visitors, in the order of time: they come from campaigns and by themselves, look, put into the basket, check out and
 /// buy, each step less often than the one before. A third comes without a name, and some of those never give one.
 /// </summary>
-public sealed class EventGenerator
+public sealed class EventGenerator : IDisposable
 {
     private const int Products = 500;
     private const double EventsPerSession = 5.6;
@@ -70,6 +70,8 @@ public sealed class EventGenerator
         _json.Flush();
         return _buffer.WrittenSpan.ToArray();
     }
+
+    public void Dispose() => _json.Dispose();
 
     private void Write()
     {

@@ -22,7 +22,7 @@ internal static class GenerateCommand
         await api.RequireAsync(cancel);
         var clock = Stopwatch.StartNew();
         var (accepted, duplicates) = (0L, 0L);
-        var generator = new EventGenerator(plan);
+        using var generator = new EventGenerator(plan);
         await terminal.ProgressAsync("Generating events", async report =>
         {
             await Parallel.ForEachAsync(
@@ -54,7 +54,7 @@ internal static class GenerateCommand
     {
         await using var output = file == "-" ? Console.OpenStandardOutput() : File.Create(file);
         await using var buffered = new BufferedStream(output, 1 << 16);
-        var generator = new EventGenerator(plan);
+        using var generator = new EventGenerator(plan);
         while (generator.NextLine() is { } line)
         {
             await buffered.WriteAsync(line, cancel);

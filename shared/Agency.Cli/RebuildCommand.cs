@@ -1,7 +1,6 @@
 using System.Globalization;
 using Agency.Analytics;
 using Agency.Platform;
-using Npgsql;
 
 namespace Agency.Cli;
 

@@ -217,7 +217,7 @@ public sealed class HistoryTests : IAsyncLifetime
         (await (await _client.SendJsonAsync(HttpMethod.Post, path, json)).JsonAsync()).GetProperty("type").GetString()!.Split(':')[^1];
 
     /// <summary>Waits until every group has read all there is.</summary>
-    private Task SettledAsync() => HttpTesting.EventuallyAsync(
+    private Task<bool> SettledAsync() => HttpTesting.EventuallyAsync(
         () => _host.Database.ScalarAsync<bool>("""
             select not exists (select from platform.events where position is null)
               and not exists (select from analytics.pending_batches)

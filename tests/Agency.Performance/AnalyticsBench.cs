@@ -29,13 +29,13 @@ internal static class AnalyticsBench
         ("users, a year by month", _ => $"/analytics/users?interval=month&from={From:yyyy-MM-dd}&to={From.AddDays(Days):yyyy-MM-dd}"),
         ("revenue, 30 days by day", day => $"/analytics/revenue?interval=day&from={day:yyyy-MM-dd}&to={day.AddDays(30):yyyy-MM-dd}"),
         ("revenue, a year by country", _ => $"/analytics/revenue?interval=week&by=country&from={From:yyyy-MM-dd}&to={From.AddDays(Days):yyyy-MM-dd}"),
-        //("events, 30 days by day", day => $"/analytics/events?interval=day&event=page-view&from={day:yyyy-MM-dd}&to={day.AddDays(30):yyyy-MM-dd}"),
+        ("events, 30 days by day", day => $"/analytics/events?interval=day&event=page-view&from={day:yyyy-MM-dd}&to={day.AddDays(30):yyyy-MM-dd}"),
     ];
 
     // These read the events of their time.
     private static readonly (string Name, Func<DateTime, string> Path)[] Scans =
     [
-        //("funnel, 4 steps, 30 days", day => $"/analytics/funnels?steps=page-view,product-view,add-to-cart,checkout&from={day:yyyy-MM-dd}&to={day.AddDays(30):yyyy-MM-dd}"),
+        ("funnel, 4 steps, 30 days", day => $"/analytics/funnels?steps=page-view,product-view,add-to-cart,checkout&from={day:yyyy-MM-dd}&to={day.AddDays(30):yyyy-MM-dd}"),
     ];
 
     public static async Task RunAsync(string home, long large)
@@ -62,8 +62,6 @@ internal static class AnalyticsBench
         var file = Path.Combine(home, "analytics.json");
         await File.WriteAllTextAsync(file, JsonSerializer.Serialize(rows, AnalyticsBenchJson.Default.ListAnalyticsMeasure));
         AnsiConsole.MarkupLineInterpolated($"Written to {file}. P95 of {Rounds} answers one after the other; load generator, host and PostgreSQL on the same machine.");
-        await small.DisposeAsync();
-        await big.DisposeAsync();
         await PostgresServer.StopAsync(home, CancellationToken.None);
     }
 
@@ -83,7 +81,7 @@ internal static class AnalyticsBench
 
     private static async Task IngestAsync(Size size, EventPlan plan)
     {
-        var generator = new EventGenerator(plan);
+        using var generator = new EventGenerator(plan);
         var gate = new Lock();
         var sent = 0L;
         using var watching = new CancellationTokenSource();
