@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using Agency.Testing;
 
 namespace Agency.EndToEnd.Tests;
@@ -79,7 +78,7 @@ public sealed class AnalyticsCrashTests(Platform platform) : IClassFixture<Platf
         await VerifyAsync("purge");
     }
 
-    private Task CountedAsync() => HttpTesting.EventuallyAsync(
+    private Task<bool> CountedAsync() => HttpTesting.EventuallyAsync(
         () => platform.ScalarAsync<bool>("select exists (select from analytics.pending_batches)"), pending => !pending, TimeSpan.FromMinutes(2));
 
     private async Task VerifyAsync(string organisation)
