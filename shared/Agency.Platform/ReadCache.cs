@@ -63,6 +63,16 @@ public sealed class ReadCache : ICommitListener, IDisposable
         return (T)await running.Value.WaitAsync(cancel);
     }
 
+    /// <summary>What <see cref="Keep"/> kept; null when it is gone.</summary>
+    public T? Find<T>(Caller caller, string topic, string subject)
+        where T : class => _kept.TryGetValue(new Key(caller.Tenant, topic, subject), out var kept) ? (T)kept! : null;
+
+    /// <summary>Keeps something that can tell by itself whether it is old, as no event will.</summary>
+    /// <param name="bytes">How much it holds, roughly.</param>
+    public void Keep(Caller caller, string topic, string subject, object value, int bytes) => _kept.Set(
+        new Key(caller.Tenant, topic, subject), value,
+        new MemoryCacheEntryOptions { Size = bytes + Overhead, AbsoluteExpirationRelativeToNow = _options.Lifetime });
+
     /// <summary>Forgets an aggregate. A load that has begun before is not kept, and nobody who asks from now on shares it.</summary>
     public void Evict(string tenant, string topic, string subject)
     {

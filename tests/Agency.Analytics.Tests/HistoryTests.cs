@@ -222,7 +222,7 @@ public sealed class HistoryTests : IAsyncLifetime
             select not exists (select from platform.events where position is null)
               and not exists (select from analytics.pending_batches)
               and (select coalesce(max(position), 0) from platform.events where topic = 'agency.analytics')
-                <= (select position from embedded.consumer_offsets where group_name = 'RollUpEvents')
+                <= coalesce((select position from embedded.consumer_offsets where group_name = 'RollUpEvents'), 0)
             """),
         done => done);
 

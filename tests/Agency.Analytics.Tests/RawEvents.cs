@@ -35,6 +35,9 @@ internal static class RawEvents
             select tenant_id, resolution, date_trunc(resolution, occurred_at, 'UTC'), name, count(*)
             from analytics.events cross join unnest(array['hour', 'day', 'month']) as resolution
             group by 1, 2, 3, 4;
+            truncate analytics.visits;
+            insert into analytics.visits (tenant_id, resolution, start, events, new_users, sessions, bounces, duration)
+            select tenant_id, resolution, start, sum(events), 0, 0, 0, 0 from analytics.event_counts group by 1, 2, 3;
 
             truncate analytics.sessions;
             insert into analytics.sessions (tenant_id, visitor, start, last, events)

@@ -43,14 +43,16 @@ public static class FunnelScan
         // read. All columns that are needed without filter or breakdown are in the index.
         Sql Values(int name) => name == 0 && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]";
         Sql Rows(int name) => $"""
-            select {name}, string_agg(int8send(e.visitor) || timestamptz_send(e.occurred_at), ''), {Values(name)}
+            select string_agg(int8send(e.visitor) || timestamptz_send(e.occurred_at), ''), {Values(name)}
             from {query.Events([names[name]], range)} and e.visitor is not null
             having count(*) > 0
             """;
-        var rows = await work.QueryAsync(
-            Enumerable.Range(1, names.Length - 1).Aggregate(Rows(0), (sql, name) => (Sql)$"{sql} union all {Rows(name)}"),
-            row => (Name: row.GetInt32(0), Events: row.GetFieldValue<byte[]>(1), Values: row.IsDBNull(2) ? null : row.GetFieldValue<string?[]>(2)),
-            cancel);
+        // Two names at a time, as the reading is the server's work and one statement is the work of one of its processors.
+        var rows = new (int Name, byte[] Events, string?[]? Values)[names.Length];
+        await Parallel.ForAsync(0, names.Length, new ParallelOptions { MaxDegreeOfParallelism = 2, CancellationToken = cancel }, async (name, stop) => rows[name] = await work.QueryFirstAsync(
+            Rows(name),
+            row => (name, row.GetFieldValue<byte[]>(0), row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1)),
+            stop) is { Item2: not null } row ? row : (name, [], null));
         var values = rows.SelectMany(r => r.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
         var numbers = values.Select((value, i) => (value, i)).ToDictionary(v => v.value, v => v.i);
         var events = new FunnelEvent[rows.Sum(r => r.Events.Length / EventBytes)];

@@ -45,6 +45,19 @@ public sealed class Sketch
         return sketch;
     }
 
+    /// <summary>About how many different ones there are in all of these together.</summary>
+    /// <param name="sketches">What <see cref="ToBytes"/> gave.</param>
+    public static long CountUnion(IReadOnlyCollection<byte[]> sketches)
+    {
+        var union = new Sketch();
+        // Too many to stay entries, unless most of them are the same: registers then take a fraction of the time of merging entries.
+        if (sketches.Sum(s => (long)s.Length) >= Registers)
+            union.Spread();
+        foreach (var sketch in sketches)
+            union.Unite(sketch);
+        return union.Count();
+    }
+
     /// <summary>Adds a visitor, who may be in it.</summary>
     public void Add(long visitor)
     {
@@ -57,12 +70,13 @@ public sealed class Sketch
     }
 
     /// <summary>Adds all that are in another one.</summary>
-    public void Unite(Sketch other)
+    public void Unite(Sketch other) => Unite(other.ToBytes());
+
+    private void Unite(ReadOnlySpan<byte> other)
     {
-        other.Settle();
-        if (other._entries is { } entries)
+        if (other.Length < Registers)
         {
-            foreach (var entry in entries)
+            foreach (var entry in MemoryMarshal.Cast<byte, uint>(other))
                 Add(entry);
             return;
         }
@@ -70,7 +84,7 @@ public sealed class Sketch
         Settle();
         Spread();
         var mine = MemoryMarshal.Cast<byte, Vector<byte>>(_registers.AsSpan());
-        var theirs = MemoryMarshal.Cast<byte, Vector<byte>>(other._registers.AsSpan());
+        var theirs = MemoryMarshal.Cast<byte, Vector<byte>>(other);
         for (var i = 0; i < mine.Length; i++)
             mine[i] = Vector.Max(mine[i], theirs[i]);
     }

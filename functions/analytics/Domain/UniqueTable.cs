@@ -38,18 +38,17 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
     }
 
     /// <summary>How many there were in a range of whole hours.</summary>
-    public async Task<long> CountAsync(string kind, TimeRange range, CancellationToken cancel)
+    public static async Task<long> CountAsync(UnitOfWork work, ReadCache cache, Caller caller, string kind, TimeRange range, CancellationToken cancel)
     {
-        var union = new Sketch();
-        foreach (var bytes in await work.QueryAsync(
+        var parts = range.Cover(Interval.Year);
+        var kept = new KeptSketches(cache, caller, [kind], parts);
+        return Sketch.CountUnion(await work.QueryAsync(
             $"""
-            select u.sketch from {range.Cover(Interval.Year).Rows}
-            join {schema}.uniques u on u.kind = {kind} and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
+            select u.resolution, u.start, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
+            from {parts.Rows} join analytics.uniques u on u.kind = {kind} and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
-            row => row.GetFieldValue<byte[]>(0),
-            cancel))
-            union.Unite(Sketch.From(bytes));
-        return union.Count();
+            row => kept.Take(new(kind, row.GetString(0), row.GetFieldValue<DateTime>(1)), row.GetInt64(2), row.IsDBNull(3) ? null : row.GetFieldValue<byte[]>(3)),
+            cancel));
     }
 
     /// <summary>Counts anew who was there in these hours, from the events that are counted, and then what is made of those hours.</summary>

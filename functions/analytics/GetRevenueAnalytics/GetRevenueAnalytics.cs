@@ -22,7 +22,7 @@ public sealed record RevenueAnalyticsQuery(
 }
 
 /// <summary>GET /analytics/revenue: what the order lines came to, from the rollups; with a filter or breakdown, from the lines themselves.</summary>
-public sealed class GetRevenueAnalytics(UnitOfWork work)
+public sealed class GetRevenueAnalytics(UnitOfWork work, ReadCache cache, Caller caller)
 {
     [Function(nameof(GetRevenueAnalytics)), RequireScope("analytics:read")]
     [Operation(Query = typeof(RevenueAnalyticsQuery), Answer = typeof(RevenueDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
@@ -66,7 +66,7 @@ public sealed class GetRevenueAnalytics(UnitOfWork work)
                 ? new RevenueShare(row.GetString(0) is { Length: > 0 } key ? key : null, t.Gross, t.Refunds, t.Net, t.Lines, t.CancelledLines, t.Units)
                 : default!,
             cancel);
-        var customers = currency is null ? 0 : await new UniqueTable(work, $"analytics").CountAsync(UniqueKinds.Customer(currency), range, cancel);
+        var customers = currency is null ? 0 : await UniqueTable.CountAsync(work, cache, caller, UniqueKinds.Customer(currency), range, cancel);
         return Ok(http, query, RevenueDto.Of(interval, range, currency, rows, customers, breakdown));
     }
 

@@ -10,7 +10,7 @@ namespace Agency.Analytics;
 public sealed record UserAnalyticsQuery(RangeQuery Range, ScanQuery Scan, [Range(1, 1000), DefaultValue(10)] int Limit, AnswerFormat As);
 
 /// <summary>GET /analytics/users: how many users were there, new and returning, and their sessions, from the rollups; with a filter or breakdown, from the events themselves.</summary>
-public sealed class GetUserAnalytics(UnitOfWork work)
+public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller caller)
 {
     [Function(nameof(GetUserAnalytics)), RequireScope("analytics:read")]
     [Operation(Query = typeof(UserAnalyticsQuery), Answer = typeof(AnalyticsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
@@ -30,26 +30,29 @@ public sealed class GetUserAnalytics(UnitOfWork work)
         // The whole range, and its first and last intervals where it has but a part of them, are united from finer ones.
         var united = range.Starts(interval).Select(start => range.Part(interval, start)).Where(part => !part.IsWhole(interval)).Append(range).Distinct().ToList();
         var parts = united.SelectMany(r => r.Cover(Interval.Year)).Distinct().ToList();
+        var kept = new KeptSketches(cache, caller, [UniqueKinds.User, UniqueKinds.Anonymous], parts);
         // One statement, so that all counts are of one moment.
         var rows = await work.QueryAsync(
             $"""
-            select '', '', date_trunc({interval}, v.start, 'UTC'), sum(events)::bigint, sum(new_users)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bytea
+            select '', '', date_trunc({interval}, v.start, 'UTC'), sum(events)::bigint, sum(new_users)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bigint, null::bytea
             from {range.Cover(interval).Rows} join analytics.visits v on v.resolution = part.resolution and v.start >= part.low and v.start < part.high
             group by 3
             union all
-            select kind, resolution, start, members, 0, 0, 0, 0, null
+            select kind, resolution, start, members, 0, 0, 0, 0, null, null
             from analytics.uniques where kind in ('user', 'anonymous') and resolution = {interval} and start >= {range.From} and start < {range.To}
             union all
-            select u.kind, u.resolution, u.start, 0, 0, 0, 0, 0, u.sketch
+            select u.kind, u.resolution, u.start, 0, 0, 0, 0, 0, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
             from {parts.Rows} join analytics.uniques u on u.kind in ('user', 'anonymous') and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
             row => (
                 Key: new UniqueKey(row.GetString(0), row.GetString(1), row.GetFieldValue<DateTime>(2)),
                 Sums: new VisitTotals(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), row.GetInt64(7)),
-                Sketch: row.IsDBNull(8) ? null : row.GetFieldValue<byte[]>(8)),
+                Version: row.IsDBNull(8) ? (long?)null : row.GetInt64(8),
+                Sketch: row.IsDBNull(9) ? null : row.GetFieldValue<byte[]>(9)),
             cancel);
-        var sums = rows.Where(r => r.Sketch is null).ToDictionary(r => r.Key, r => r.Sums);
-        var sketches = rows.Where(r => r.Sketch is not null).ToLookup(r => r.Key, r => r.Sketch!);
+        var sums = rows.Where(r => r.Version is null).ToDictionary(r => r.Key, r => r.Sums);
+        // The parts of the whole range and of its ends may have rows in common.
+        var sketches = rows.Where(r => r.Version is not null).DistinctBy(r => r.Key).ToDictionary(r => r.Key, r => kept.Take(r.Key, r.Version!.Value, r.Sketch));
         var totals = Counts(range, range.Starts(interval));
         return Ok(http, query, new(
             interval, range.From, range.To, totals,
@@ -65,12 +68,12 @@ public sealed class GetUserAnalytics(UnitOfWork work)
         {
             if (!united.Contains(of))
                 return sums.GetValueOrDefault(new(kind, interval, of.From)).Events;
-            var union = new Sketch();
-            foreach (var part in of.Cover(Interval.Year))
-                for (var start = part.From; start < part.To; start = Interval.Next(part.Resolution, start))
-                    foreach (var sketch in sketches[new(kind, part.Resolution, start)])
-                        union.Unite(Sketch.From(sketch));
-            return union.Count();
+            var cover = of.Cover(Interval.Year);
+            return Sketch.CountUnion(
+            [
+                .. sketches.Where(s => s.Key.Kind == kind && cover.Any(part => part.Resolution == s.Key.Resolution && s.Key.Start >= part.From && s.Key.Start < part.To))
+                    .Select(s => s.Value),
+            ]);
         }
     }
 

@@ -6,10 +6,10 @@ create table analytics.rebuilds (
 );
 select platform.secure_table('analytics.rebuilds');
 
--- Whom an event counts for, as a number: the first eight bytes of the id's SHA-256, the lowest bit 1 for an anonymous id. Visitor.Of does
--- the same.
+-- Whom an event counts for, as a number: the first eight bytes of the SHA-256 of the id, with a zero byte after it when it is anonymous, and
+-- then the lowest bit 1, else 0. Visitor.Of does the same.
 create function analytics.visitor_of(id text, anonymous boolean) returns bigint language sql immutable strict set search_path = pg_catalog, pg_temp as $$
-  select ('x' || substr(encode(sha256(convert_to(id, 'UTF8')), 'hex'), 1, 16))::bit(64)::bigint & -2 | anonymous::int
+  select ('x' || substr(encode(sha256(convert_to(id, 'UTF8') || case when anonymous then '\x00'::bytea else ''::bytea end), 'hex'), 1, 16))::bit(64)::bigint & -2 | anonymous::int
 $$;
 
 alter table analytics.events no force row level security;
