@@ -157,11 +157,11 @@ internal static class Cases
 
             if (JsonSchema.Types(p.Schema) is ["string"])
                 foreach (var (name, text) in Nasty.Injections.Concat(Nasty.Characters))
-                    yield return new(o, $"{p.Name} is {name}", w => PathAsync(w, $"{p.Name}={Uri.EscapeDataString(text)}"), [400, .. o.Successes]);
+                    yield return new(o, $"{p.Name} is {name}", w => PathAsync(w, $"{p.Name}={Uri.EscapeDataString(text)}"), [400, .. o.Successes]) { ChangesNothing = o.Method == HttpMethod.Get };
             else
                 foreach (var (name, text) in Nasty.Injections)
                     yield return With($"{p.Name} is {name}", $"{p.Name}={Uri.EscapeDataString(text)}", p.Name);
-            yield return new(o, $"{p.Name} is not UTF-8", w => PathAsync(w, $"{p.Name}=%ff%fe%ed%a0%80"), [400, .. o.Successes]);
+            yield return new(o, $"{p.Name} is not UTF-8", w => PathAsync(w, $"{p.Name}=%ff%fe%ed%a0%80"), [400, .. o.Successes]) { ChangesNothing = o.Method == HttpMethod.Get };
             yield return new(o, $"{p.Name} is fine", w => PathAsync(w, $"{p.Name}={Good(p)}"), [.. o.Successes, .. o.Statuses.Where(s => s == 404)]) { ChangesNothing = o.Method == HttpMethod.Get };
         }
 
