@@ -1,7 +1,6 @@
 using Agency.Platform;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Extensions.Logging;
-using Npgsql;
 
 namespace Agency.Embedded;
 
@@ -45,8 +44,9 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
             {
                 // Stopping, or the lock is lost: the loop's condition tells which.
             }
-            catch (NpgsqlException failure)
+            catch (Exception failure)
             {
+                // Whatever it is: a group that stopped reading would stand still, and nobody would be told.
                 LogAway(failure, subscription.Group);
             }
 

@@ -1,3 +1,4 @@
+using System.Data;
 using Agency.Platform;
 using Npgsql;
 
@@ -19,6 +20,9 @@ public sealed class GroupLock(Database database) : IAsyncDisposable
         await _gate.WaitAsync(cancel);
         try
         {
+            // The session was ended, and with it went the locks of all groups: each takes its own again on a new one.
+            if (_connection is { State: not ConnectionState.Open })
+                await DropAsync();
             if (_connection is null)
             {
                 _connection = new(new NpgsqlConnectionStringBuilder(database.Settings.System) { Pooling = false, KeepAlive = 10 }.ConnectionString);
@@ -27,7 +31,7 @@ public sealed class GroupLock(Database database) : IAsyncDisposable
                 // Raised by the keep-alive as well: a lock whose connection is gone is no lock.
                 _connection.StateChange += (_, change) =>
                 {
-                    if (change.CurrentState != System.Data.ConnectionState.Open)
+                    if (change.CurrentState != ConnectionState.Open)
                         held.Cancel();
                 };
                 await _connection.OpenAsync(cancel);
@@ -37,8 +41,9 @@ public sealed class GroupLock(Database database) : IAsyncDisposable
             command.Parameters.Add(new() { Value = $"group {group} {topic}" });
             return (bool)(await command.ExecuteScalarAsync(cancel))! ? _held.Token : null;
         }
-        catch (NpgsqlException)
+        catch (Exception failure) when (failure is NpgsqlException or InvalidOperationException)
         {
+            // Also of a session that ends between the look at it and its use.
             await DropAsync();
             throw;
         }
@@ -53,13 +58,13 @@ public sealed class GroupLock(Database database) : IAsyncDisposable
         await _gate.WaitAsync();
         try
         {
-            if (_connection is null)
+            if (_connection is not { State: ConnectionState.Open })
                 return;
             await using var command = new NpgsqlCommand("select pg_advisory_unlock(hashtextextended($1, 1))", _connection);
             command.Parameters.Add(new() { Value = $"group {group} {topic}" });
             await command.ExecuteNonQueryAsync();
         }
-        catch (NpgsqlException)
+        catch (Exception failure) when (failure is NpgsqlException or InvalidOperationException)
         {
             await DropAsync();
         }

@@ -8,6 +8,7 @@ namespace Agency.EndToEnd.Tests;
 /// <summary>One organisation's rows are out of another's reach, by every route that this build has.</summary>
 public sealed partial class IsolationTests(Platform platform) : IClassFixture<Platform>, IAsyncLifetime
 {
+    private const string Purge = "0199c0de-0000-7000-8000-000000000001";
     private const string Owner = "owner-org";
     private const string Stranger = "stranger-org";
 
@@ -46,6 +47,8 @@ public sealed partial class IsolationTests(Platform platform) : IClassFixture<Pl
             values ('{{Owner}}', '{{_webhook}}', '{{Guid.AllBitsSet}}', '{{Mark}}', now(), '{}', 'failed', '{{Mark}}')
             on conflict do nothing
             """);
+        await platform.ExecuteAsync(
+            $"insert into analytics.purges (tenant_id, id, of_person, event, finished_at) values ('{Owner}', '{Purge}', false, '{Mark}', now()) on conflict do nothing");
         _delivery = await platform.ScalarAsync<string>($"select id::text from platform.webhook_deliveries where tenant_id = '{Owner}'");
         await platform.CaughtUpAsync();
         await HttpTesting.EventuallyAsync(
@@ -145,7 +148,13 @@ public sealed partial class IsolationTests(Platform platform) : IClassFixture<Pl
         "dead-letters" => "/" + route.Replace("{id:long}", _deadLetter, StringComparison.Ordinal),
         "api-keys" => "/" + route.Replace("{id:guid}", _apiKey, StringComparison.Ordinal),
         "audit" => "/" + route,
-        "analytics" => "/" + route + (route.EndsWith("revenue", StringComparison.Ordinal) ? "?by=product" : ""),
+        "analytics" => "/" + route.Replace("{id:guid}", Purge, StringComparison.Ordinal) + route.Split('/')[1] switch
+        {
+            "revenue" => "?by=product",
+            // A stream, and as short as it can be.
+            "live" => "?seconds=1",
+            _ => "",
+        },
         "events" => "/" + route,
         _ => null,
     };
