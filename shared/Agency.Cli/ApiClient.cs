@@ -12,13 +12,22 @@ internal sealed class ApiClient : IDisposable
     private readonly HttpClient _http;
     private readonly TimeSpan _patience;
 
-    /// <param name="patience">How long one request is tried again.</param>
-    public ApiClient(Uri address, string token, TimeSpan patience)
+    private ApiClient(Uri address, string token, TimeSpan patience)
     {
         _http = new HttpClient { BaseAddress = address, Timeout = TimeSpan.FromSeconds(30) };
         _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", token);
         _patience = patience;
     }
+
+    /// <summary>Of what runs at the workspace's address, with the token of <c>AGENCY_TOKEN</c> or one of its own.</summary>
+    /// <param name="subject">Whom that one names.</param>
+    /// <param name="patience">How long one request is tried again.</param>
+    public static ApiClient Of(Workspace workspace, string subject, TimeSpan patience) => new(
+        workspace.BaseAddress,
+        Environment.GetEnvironmentVariable("AGENCY_TOKEN") is { Length: > 0 } given
+            ? given
+            : Tokens.Issue(workspace, "demo", subject, scopes: null, TimeSpan.FromHours(12)),
+        patience);
 
     /// <exception cref="CommandException">Nothing answers there.</exception>
     public async Task RequireAsync(CancellationToken cancel)

@@ -15,10 +15,7 @@ internal static class GenerateCommand
     /// <exception cref="CommandException">The server cannot be reached, refuses, or stopped answering.</exception>
     public static async Task SendAsync(Workspace workspace, EventPlan plan, Terminal terminal, CancellationToken cancel)
     {
-        var token = Environment.GetEnvironmentVariable("AGENCY_TOKEN") is { Length: > 0 } given
-            ? given
-            : Tokens.Issue(workspace, "demo", "generate", scopes: null, TimeSpan.FromHours(12));
-        using var api = new ApiClient(workspace.BaseAddress, token, Patience);
+        using var api = ApiClient.Of(workspace, "generate", Patience);
         await api.RequireAsync(cancel);
         var clock = Stopwatch.StartNew();
         var (accepted, duplicates) = (0L, 0L);

@@ -37,10 +37,7 @@ internal sealed class Importer : IDisposable
     {
         if (!file.Exists)
             throw new CommandException($"There is no file {file.FullName}.");
-        var token = Environment.GetEnvironmentVariable("AGENCY_TOKEN") is { Length: > 0 } given
-            ? given
-            : Tokens.Issue(workspace, "demo", "import", scopes: null, TimeSpan.FromHours(12));
-        using var api = new ApiClient(workspace.BaseAddress, token, patience);
+        using var api = ApiClient.Of(workspace, "import", patience);
         using var importer = new Importer(api);
         await using var stream = file.OpenRead();
         using var text = new StreamReader(stream, Utf8OrLatin1.Encoding, detectEncodingFromByteOrderMarks: true);
