@@ -17,9 +17,7 @@ internal static class RebuildCommand
         var differs = false;
         foreach (var tenant in organisation is null ? await OrganisationsAsync(database, cancel) : [organisation])
         {
-            var caller = new Caller();
-            caller.Become(tenant, "rebuild");
-            await using var work = new UnitOfWork(database, caller, []);
+            await using var work = new UnitOfWork(database, Caller.Of(tenant, "rebuild"), []);
             var events = 0L;
             var differences = await terminal.ProgressAsync($"Counting the events of {tenant}", report => RollupRebuild.RunAsync(
                 work,

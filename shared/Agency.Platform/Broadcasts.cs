@@ -32,11 +32,11 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
 
     /// <summary>A stream of the values, from the present one on, which ends by itself when the time is over or the host stops.</summary>
     /// <param name="name">What the events are called; unique for each computation.</param>
-    /// <param name="compute">The value as JSON text in one line. It is called in a scope of its own whose caller is the organisation.</param>
+    /// <param name="compute">The value as JSON text in one line. It gets a unit of work of its own, on behalf of the organisation.</param>
     /// <param name="length">How long the stream is.</param>
     /// <exception cref="ProblemException">503: too many listen in this process. 429: too many of this organisation do.</exception>
     public StreamedAnswer Listen(
-        HttpRequest http, Caller caller, string name, TimeSpan length, Func<IServiceProvider, CancellationToken, Task<byte[]>> compute)
+        HttpRequest http, Caller caller, string name, TimeSpan length, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute)
     {
         var broadcast = Join((caller.Tenant, name), compute);
         // Also when the answer is never written.
@@ -44,7 +44,7 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
         return new($"{MediaType}; charset=utf-8", null, (body, cancel) => WriteAsync(broadcast, length, body, cancel));
     }
 
-    private Broadcast Join((string Tenant, string Name) key, Func<IServiceProvider, CancellationToken, Task<byte[]>> compute)
+    private Broadcast Join((string Tenant, string Name) key, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute)
     {
         lock (_gate)
         {
@@ -113,7 +113,7 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
         cancel.ThrowIfCancellationRequested();
     }
 
-    private async Task RunAsync(Broadcast broadcast, Func<IServiceProvider, CancellationToken, Task<byte[]>> compute)
+    private async Task RunAsync(Broadcast broadcast, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute)
     {
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(broadcast.Ended, host.ApplicationStopping);
         while (!ending.IsCancellationRequested)
@@ -121,9 +121,7 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
             var clock = Stopwatch.StartNew();
             try
             {
-                await using var scope = scopes.CreateAsyncScope();
-                scope.ServiceProvider.GetRequiredService<Caller>().Become(broadcast.Key.Tenant, broadcast.Key.Name);
-                var json = await compute(scope.ServiceProvider, ending.Token);
+                var json = await scopes.RunAsync(Caller.Of(broadcast.Key.Tenant, broadcast.Key.Name), work => compute(work, ending.Token));
                 broadcast.Publish(new([.. Encoding.UTF8.GetBytes($"event: {broadcast.Key.Name}\ndata: "), .. json, .. "\n\n"u8]));
             }
             catch (Exception failure)

@@ -11,6 +11,14 @@ public sealed class Caller
 
     public IReadOnlySet<string> Scopes { get; private set; } = new HashSet<string>();
 
+    /// <summary>For work that no request started.</summary>
+    public static Caller Of(string tenant, string subject)
+    {
+        var caller = new Caller();
+        caller.Become(tenant, subject);
+        return caller;
+    }
+
     public void Become(string tenant, string subject, IReadOnlySet<string>? scopes = null)
     {
         Tenant = tenant;

@@ -4,7 +4,6 @@ using System.Text.Json;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
-using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Analytics;
 
@@ -24,8 +23,8 @@ public sealed class GetLiveAnalytics(Broadcasts broadcasts, Caller caller)
     public IResult Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/live")] HttpRequest http)
     {
         var query = new LiveAnalyticsQuery(QueryParameters.Of(http).Integer("seconds", 1, 3600, 300));
-        return broadcasts.Listen(http, caller, "live", TimeSpan.FromSeconds(query.Seconds), async (services, cancel) =>
-            JsonSerializer.SerializeToUtf8Bytes(await ReadAsync(services.GetRequiredService<UnitOfWork>(), DateTime.UtcNow, cancel), AnalyticsJson.Default.LiveDto));
+        return broadcasts.Listen(http, caller, "live", TimeSpan.FromSeconds(query.Seconds), async (work, cancel) =>
+            JsonSerializer.SerializeToUtf8Bytes(await ReadAsync(work, DateTime.UtcNow, cancel), AnalyticsJson.Default.LiveDto));
     }
 
     /// <summary>What is so at this time.</summary>

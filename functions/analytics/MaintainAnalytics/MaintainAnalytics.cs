@@ -15,18 +15,11 @@ public sealed class MaintainAnalytics(Database database, IServiceScopeFactory sc
     {
         await QueryAsync("select analytics.add_partition(now() + make_interval(months => n)) is null from generate_series(0, 2) as n", row => row.GetBoolean(0), cancel);
         foreach (var organisation in await QueryAsync("select tenant_id from analytics.rebuilds", row => row.GetString(0), cancel))
-            await scopes.RunAsync(Caller(organisation), work => RollupRebuild.RunAsync(work, replace: true, null, cancel));
+            await scopes.RunAsync(Caller.Of(organisation, nameof(MaintainAnalytics)), work => RollupRebuild.RunAsync(work, replace: true, null, cancel));
         foreach (var (organisation, days) in await QueryAsync(
             "select tenant_id, retention_days from analytics.config where retention_days is not null", row => (row.GetString(0), row.GetInt32(1)), cancel))
-            await EventPurge.RunAsync(scopes, Caller(organisation), new(null, null, null, DateTime.UtcNow.Date.AddDays(-days)), null, cancel);
+            await EventPurge.RunAsync(scopes, Caller.Of(organisation, nameof(MaintainAnalytics)), new(null, null, null, DateTime.UtcNow.Date.AddDays(-days)), null, cancel);
         await QueryAsync("select analytics.drop_empty_partitions()", row => row.GetInt32(0), cancel);
-    }
-
-    private static Caller Caller(string organisation)
-    {
-        var caller = new Caller();
-        caller.Become(organisation, nameof(MaintainAnalytics));
-        return caller;
     }
 
     /// <summary>Of all organisations, so on the system role.</summary>
