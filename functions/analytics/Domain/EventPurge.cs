@@ -107,19 +107,19 @@ public static class EventPurge
         var rollup = new Rollup(-1);
         foreach (var row in rows)
             rollup.Add(row.Event, row.Visitor);
-        await RemoveFromSessionsAsync(work, rollup, cancel);
-        await new RollupTables(work).AddSumsAsync(rollup, cancel);
-        await new UniqueTable(work, $"analytics").RecountAsync([.. rows.Select(r => Interval.Floor(Interval.Hour, r.Event.Time.UtcDateTime)).Distinct()], cancel);
+        var tables = new RollupTables(work);
+        await RemoveFromSessionsAsync(work, tables, rollup, cancel);
+        await tables.AddSumsAsync(rollup, cancel);
+        await tables.RecountMembersAsync(rows.Select(r => Interval.Floor(Interval.Hour, r.Event.Time.UtcDateTime)), cancel);
         await ForgetAsync(work, rows, cancel);
         return rows.Count;
     }
 
     /// <summary>The sessions that lost events are made again of what they have left; one may fall apart.</summary>
-    private static async Task RemoveFromSessionsAsync(UnitOfWork work, Rollup rollup, CancellationToken cancel)
+    private static async Task RemoveFromSessionsAsync(UnitOfWork work, RollupTables tables, Rollup rollup, CancellationToken cancel)
     {
         if (rollup.Times.Count == 0)
             return;
-        var tables = new RollupTables(work);
         var near = await tables.SessionsAsync([.. rollup.Times.Select(t => (t.Key, t.Value.Min(), t.Value.Max().AddMicroseconds(1)))], cancel);
         var hit = near.SelectMany(s => s.Where(session => rollup.Times[s.Key].Exists(t => t >= session.Start && t <= session.Last)), (s, session) => (Visitor: s.Key, Session: session)).ToList();
         var visitors = rollup.Times.Keys.ToArray();
@@ -130,9 +130,7 @@ public static class EventPurge
             cancel)).ToLookup(row => row.Visitor, row => row.Time);
         var made = hit.SelectMany(
             h => Session.Join(left[h.Visitor].Where(t => t >= h.Session.Start && t <= h.Session.Last).Select(Session.Of)), (h, session) => (h.Visitor, session)).ToList();
-        var before = await tables.FirstSeenAsync(visitors, cancel);
-        await tables.ReplaceSessionsAsync(rollup, hit, made, cancel);
-        rollup.MoveNewUsers(before, await tables.FirstSeenAsync(visitors, cancel));
+        await tables.ReplaceSessionsAsync(rollup, visitors, hit, made, cancel);
     }
 
     /// <summary>Also their message ids, so that they may be sent again, and the log's copies.</summary>
@@ -143,12 +141,8 @@ public static class EventPurge
         await work.ExecuteAsync($"delete from analytics.violations where message_id = any({messages.ToArray()})", cancel);
         await EventRedaction.RedactAsync(
             work, AnalyticsTopic.Name, [.. rows.Select(r => r.Batch.ToString()).Distinct()],
-            data =>
-            {
-                var tracked = JsonSerializer.Deserialize(data.Span, AnalyticsJson.Default.EventTrackedEvent)!;
-                return JsonSerializer.SerializeToUtf8Bytes(
-                    new([.. tracked.Events.Where(e => !messages.Contains(e.MessageId))]), AnalyticsJson.Default.EventTrackedEvent);
-            },
+            data => JsonSerializer.SerializeToUtf8Bytes(
+                new([.. EventReader.ReadTracked(data).Where(e => !messages.Contains(e.MessageId))]), AnalyticsJson.Default.EventTrackedEvent),
             cancel);
     }
 }

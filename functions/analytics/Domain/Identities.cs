@@ -82,14 +82,13 @@ public static class Identities
         var near = (await tables.SessionsAsync([(person, low - Session.Silence, high + Session.Silence)], cancel))[person].ToList();
         var joined = Session.Join([.. history, .. near]);
         var rollup = new Rollup();
-        var before = await tables.FirstSeenAsync([visitor, person], cancel);
         await tables.ReplaceSessionsAsync(
             rollup,
+            [visitor, person],
             [.. history.Select(s => (visitor, s)), .. near.Except(joined).Select(s => (person, s))],
             [.. joined.Except(near).Select(s => (person, s))],
             cancel);
-        rollup.MoveNewUsers(before, await tables.FirstSeenAsync([visitor, person], cancel));
         await tables.AddSumsAsync(rollup, cancel);
-        await new UniqueTable(work, $"analytics").RecountAsync([.. moved.Distinct()], cancel);
+        await tables.RecountMembersAsync(moved, cancel);
     }
 }

@@ -36,8 +36,20 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
         await AddVisitsAsync(rollup, cancel);
     }
 
-    /// <summary>Puts sessions in the place of others, and books the difference.</summary>
+    /// <summary>Counts anew who was there in these hours, from the events that are counted.</summary>
+    public Task RecountMembersAsync(IEnumerable<DateTime> hours, CancellationToken cancel) => new UniqueTable(work, _schema).RecountAsync([.. hours.Distinct()], cancel);
+
+    /// <summary>Puts sessions in the place of others, and books the difference; also who of these visitors is new, and where.</summary>
     public async Task ReplaceSessionsAsync(
+        Rollup rollup, IReadOnlyCollection<long> visitors, IReadOnlyCollection<(long Visitor, Session Session)> gone,
+        IReadOnlyCollection<(long Visitor, Session Session)> come, CancellationToken cancel)
+    {
+        var before = await FirstSeenAsync(visitors, cancel);
+        await WriteSessionsAsync(rollup, gone, come, cancel);
+        rollup.MoveNewUsers(before, await FirstSeenAsync(visitors, cancel));
+    }
+
+    private async Task WriteSessionsAsync(
         Rollup rollup, IReadOnlyCollection<(long Visitor, Session Session)> gone, IReadOnlyCollection<(long Visitor, Session Session)> come, CancellationToken cancel)
     {
         foreach (var (_, session) in gone)
@@ -66,7 +78,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
     }
 
     /// <summary>When each of these was first there, as far as he was.</summary>
-    public async Task<Dictionary<long, DateTime>> FirstSeenAsync(IReadOnlyCollection<long> visitors, CancellationToken cancel) => visitors.Count == 0 ? [] : (await work.QueryAsync(
+    private async Task<Dictionary<long, DateTime>> FirstSeenAsync(IReadOnlyCollection<long> visitors, CancellationToken cancel) => visitors.Count == 0 ? [] : (await work.QueryAsync(
         $"""
         select visitor, first.start from unnest({visitors.ToArray()}) as visitor
         cross join lateral (select start from {_schema}.sessions s where s.visitor = visitor.visitor order by start limit 1) as first
@@ -97,7 +109,8 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
         visitors.ForEach(v => v.Value.Sort());
         var known = await SessionsAsync([.. visitors.Select(v => (v.Key, v.Value[0] - Session.Silence, v.Value[^1] + Session.Silence))], cancel);
         // Only of those who are not known to have been there before it has to be asked whether they come back later.
-        var later = await FirstSeenAsync([.. visitors.Where(v => !Visitor.IsAnonymous(v.Key) && !known.Contains(v.Key)).Select(v => v.Key)], cancel);
+        var before = await FirstSeenAsync([.. visitors.Where(v => !Visitor.IsAnonymous(v.Key) && !known.Contains(v.Key)).Select(v => v.Key)], cancel);
+        var after = new Dictionary<long, DateTime>(visitors.Count);
         var (gone, come) = (new List<(long, Session)>(), new List<(long, Session)>(visitors.Count));
         foreach (var (visitor, times) in visitors)
         {
@@ -105,17 +118,13 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
             var joined = Session.Join(old.Concat(times.Select(Session.Of)));
             gone.AddRange(old.Except(joined).Select(session => (visitor, session)));
             come.AddRange(joined.Except(old).Select(session => (visitor, session)));
-            if (Visitor.IsAnonymous(visitor))
-                continue;
-            DateTime? before = old.Count > 0 ? old.Min(s => s.Start) : later.TryGetValue(visitor, out var first) ? first : null;
-            if (before <= times[0])
-                continue;
-            if (before is { } was)
-                rollup.CountNewUser(was, -1);
-            rollup.CountNewUser(times[0], 1);
+            if (old.Count > 0)
+                before[visitor] = old.Min(s => s.Start);
+            after[visitor] = before.TryGetValue(visitor, out var first) && first <= times[0] ? first : times[0];
         }
 
-        await ReplaceSessionsAsync(rollup, gone, come, cancel);
+        await WriteSessionsAsync(rollup, gone, come, cancel);
+        rollup.MoveNewUsers(before, after);
     }
 
     private async Task AddMembersAsync(Rollup rollup, CancellationToken cancel)
@@ -124,9 +133,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
         foreach (var ((kind, hour), members) in rollup.Members)
             foreach (var resolution in UniqueTable.Resolutions)
             {
-                var key = new UniqueKey(kind, resolution, Interval.Floor(resolution, hour));
-                if (!sketches.TryGetValue(key, out var sketch))
-                    sketches.Add(key, sketch = new());
+                var sketch = UniqueTable.At(sketches, new(kind, resolution, Interval.Floor(resolution, hour)));
                 foreach (var member in members)
                     sketch.Add(member);
             }
@@ -202,7 +209,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
             """,
             cancel);
         if (rows.Exists(r => r.Value < 0))
-            await work.ExecuteAsync($"delete from {_schema}.event_counts where events = 0", cancel);
+            await work.ExecuteAsync($"delete from {_schema}.event_counts where {Touched(rows.Select(r => (r.Key.Resolution, r.Key.Start)))} and events = 0", cancel);
     }
 
     private async Task AddRevenueAsync(Rollup rollup, CancellationToken cancel)
@@ -224,7 +231,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
             """,
             cancel);
         if (rows.Exists(r => r.Value.Lines < 0))
-            await work.ExecuteAsync($"delete from {_schema}.revenue where lines = 0", cancel);
+            await work.ExecuteAsync($"delete from {_schema}.revenue where {Touched(rows.Select(r => (r.Key.Resolution, r.Key.Start)))} and lines = 0", cancel);
     }
 
     private async Task AddVisitsAsync(Rollup rollup, CancellationToken cancel)
@@ -244,6 +251,11 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
             """,
             cancel);
         if (rows.Exists(r => r.Value.Events < 0))
-            await work.ExecuteAsync($"delete from {_schema}.visits where events = 0", cancel);
+            await work.ExecuteAsync($"delete from {_schema}.visits where {Touched(rows.Select(r => (r.Key.Resolution, r.Key.Start)))} and events = 0", cancel);
     }
+
+    /// <summary>The rows of these intervals and a few beside them, as a condition: a look at all there are would grow with history.</summary>
+    private static Sql Touched(IEnumerable<(string Resolution, DateTime Start)> intervals) => intervals.Distinct().ToList() is var keys
+        ? $"resolution = any({keys.Select(k => k.Resolution).Distinct().ToArray()}) and start = any({keys.Select(k => k.Start).Distinct().ToArray()})"
+        : Sql.Empty;
 }

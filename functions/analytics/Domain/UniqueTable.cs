@@ -117,7 +117,7 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
                 cancel);
     }
 
-    private static Sketch At(Dictionary<UniqueKey, Sketch> sketches, UniqueKey key)
+    internal static Sketch At(Dictionary<UniqueKey, Sketch> sketches, UniqueKey key)
     {
         if (!sketches.TryGetValue(key, out var sketch))
             sketches.Add(key, sketch = new());
