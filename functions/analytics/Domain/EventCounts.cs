@@ -20,20 +20,24 @@ public static class EventCounts
     /// <exception cref="ProblemException">400 on <c>from</c>: more than <see cref="MaxScan"/> events.</exception>
     public static async Task<string[]> NamesToScanAsync(this UnitOfWork work, TimeRange range, string[]? among, CancellationToken cancel)
     {
-        var counts = await work.QueryAsync(
-            $"""
-            select c.name, sum(c.events)::bigint
-            from {range.Cover(Interval.Month).Rows}
-            join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
-            {(among is null ? Sql.Empty : $"where c.name = any({among})")}
-            group by 1
-            """,
-            row => (Name: row.GetString(0), Events: row.GetInt64(1)),
-            cancel);
+        var counts = await work.CountsByNameAsync(range, among, cancel);
         return counts.Sum(c => c.Events) is var events and > MaxScan
             ? throw QueryParameters.Wrong("from", $"The range has {events} such events, and this question reads each; at most {MaxScan}. Narrow it with from and to.")
             : [.. counts.Select(c => c.Name)];
     }
+
+    /// <summary>The names that counted events of this range of whole hours have, and how many have each.</summary>
+    /// <param name="among">Only these names; null for all.</param>
+    public static Task<List<(string Name, long Events)>> CountsByNameAsync(this UnitOfWork work, TimeRange range, string[]? among, CancellationToken cancel) => work.QueryAsync(
+        $"""
+        select c.name, sum(c.events)::bigint
+        from {range.Cover(Interval.Month).Rows}
+        join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
+        {(among is null ? Sql.Empty : $"where c.name = any({among})")}
+        group by 1
+        """,
+        row => (row.GetString(0), row.GetInt64(1)),
+        cancel);
 }
 
 /// <summary>The part of a question that makes it read the events themselves.</summary>
@@ -48,9 +52,8 @@ public sealed record ScanQuery(
     public static ScanQuery Of(QueryParameters parameters)
     {
         var query = new ScanQuery(parameters.Text("filter", EventFilter.MaxLength), parameters.Text("breakdown"));
-        return query.Property() is { } property && (property.Name.Length == 0 || !property.IsKnown)
-            ? throw QueryParameters.Wrong("breakdown", "The name of a property, or @event, @user, @anonymous.")
-            : query;
+        query.Property()?.Check("breakdown");
+        return query;
     }
 
     public bool IsAsked() => Filter is not null || Breakdown is not null;

@@ -68,4 +68,14 @@ public static class EventNames
             row => row.GetString(0),
             cancel)];
     }
+
+    /// <summary>When the first and the last event of these names are; null when there are none.</summary>
+    public static Task<(DateTime? First, DateTime? Last)> EventTimesAsync(this UnitOfWork work, string[] names, CancellationToken cancel) => work.QueryFirstAsync(
+        $"""
+        select min(low), max(high) from unnest({names}) as n (name) cross join lateral (
+          select min(e.occurred_at) as low, max(e.occurred_at) as high from analytics.events e where e.name = n.name
+        ) as ends
+        """,
+        row => (row.GetFieldValue<DateTime?>(0), row.GetFieldValue<DateTime?>(1)),
+        cancel);
 }

@@ -15,6 +15,13 @@ public readonly record struct EventProperty(string Name, bool Quoted = false)
     /// <summary>False for a name that begins with @ and is none of those that mean something.</summary>
     public bool IsKnown => Quoted || !Name.StartsWith('@') || Column is not null;
 
+    /// <exception cref="ProblemException">400 on this parameter: it names no property.</exception>
+    public void Check(string parameter)
+    {
+        if (Name.Length == 0 || !IsKnown)
+            throw QueryParameters.Wrong(parameter, "The name of a property, or @event, @user, @anonymous.");
+    }
+
     /// <summary>As jsonb; null when it is missing.</summary>
     public Sql Json => Column is { } column ? $"to_jsonb({column})" : (Sql)$"(e.properties -> {Name})";
 

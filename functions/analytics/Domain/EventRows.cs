@@ -15,19 +15,15 @@ public static class EventRows
     /// <summary>The events of a time that are counted, as a condition on <c>analytics.events e</c>.</summary>
     public static async Task<Sql> CountedAsync(UnitOfWork work, TimeRange range, CancellationToken cancel)
     {
-        // The index goes by name first, so it is used for all names by naming them.
-        var names = await work.QueryAsync(
-            $"""
-            select distinct name from analytics.event_counts
-            where resolution = 'hour' and start >= {Interval.Floor(Interval.Hour, range.From)} and start < {range.To}
-            """,
-            row => row.GetString(0),
-            cancel);
-        return $"""
-            e.name = any({names.ToArray()}) and e.occurred_at >= {range.From} and e.occurred_at < {range.To}
-              and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
-            """;
+        var hours = new TimeRange(Interval.Floor(Interval.Hour, range.From), Interval.Ceiling(Interval.Hour, range.To));
+        return Counted([.. (await work.CountsByNameAsync(hours, null, cancel)).Select(c => c.Name)], range);
     }
+
+    /// <summary>The same, given all names that there are: the index goes by name first, so it is used for all names by naming them.</summary>
+    public static Sql Counted(string[] names, TimeRange range) => $"""
+        e.name = any({names}) and e.occurred_at >= {range.From} and e.occurred_at < {range.To}
+          and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
+        """;
 
     /// <param name="where">A condition on <c>analytics.events e</c>.</param>
     public static Task<List<EventRow>> ReadAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>
@@ -37,12 +33,15 @@ public static class EventRows
     public static Task<List<EventRow>> DeleteAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>
         work.QueryAsync($"delete from analytics.events e where {where} returning {Columns}", Row, cancel);
 
-    private static Sql Columns => $"e.message_id, e.name, e.user_id, e.anonymous_id, e.occurred_at, e.properties::text, e.visitor, e.batch_id";
+    /// <summary>What <see cref="Tracked"/> reads, of a row <c>e</c>.</summary>
+    public static Sql TrackedColumns => $"e.message_id, e.name, e.user_id, e.anonymous_id, e.occurred_at, e.properties::text";
 
-    private static EventRow Row(NpgsqlDataReader row) => new(
-        new(
-            row.GetString(0), row.GetString(1), row.IsDBNull(2) ? null : row.GetString(2), row.IsDBNull(3) ? null : row.GetString(3),
-            row.GetFieldValue<DateTime>(4), new(Encoding.UTF8.GetBytes(row.GetString(5)))),
-        row.IsDBNull(6) ? null : row.GetInt64(6),
-        row.GetGuid(7));
+    /// <summary>The event in the first columns of a row.</summary>
+    public static TrackedEvent Tracked(NpgsqlDataReader row) => new(
+        row.GetString(0), row.GetString(1), row.IsDBNull(2) ? null : row.GetString(2), row.IsDBNull(3) ? null : row.GetString(3),
+        row.GetFieldValue<DateTime>(4), new(Encoding.UTF8.GetBytes(row.GetString(5))));
+
+    private static Sql Columns => $"{TrackedColumns}, e.visitor, e.batch_id";
+
+    private static EventRow Row(NpgsqlDataReader row) => new(Tracked(row), row.IsDBNull(6) ? null : row.GetInt64(6), row.GetGuid(7));
 }

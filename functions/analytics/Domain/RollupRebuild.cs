@@ -56,39 +56,19 @@ public static class RollupRebuild
 
     private static async Task ComputeAsync(UnitOfWork work, Action<DateTime, int>? progress, CancellationToken cancel)
     {
-        // Not from the rollups, as those are in question: from name to name along the index.
-        var names = await work.QueryAsync(
-            $"""
-            with recursive names as (
-              select min(name) as name from analytics.events
-              union all
-              select (select min(e.name) from analytics.events e where e.name > names.name) from names where names.name is not null
-            )
-            select names.name, first.time, last.time from names
-            cross join lateral (select min(occurred_at) as time from analytics.events e where e.name = names.name) as first
-            cross join lateral (select max(occurred_at) as time from analytics.events e where e.name = names.name) as last
-            where names.name is not null
-            """,
-            row => (Name: row.GetString(0), First: row.GetFieldValue<DateTime>(1), Last: row.GetFieldValue<DateTime>(2)),
-            cancel);
-        if (names.Count == 0)
-            return;
+        // Not from the rollups, as those are in question.
+        var names = await work.EventNamesAsync(new(null, null), cancel);
+        var (first, last) = await work.EventTimesAsync(names, cancel);
         var tables = new RollupTables(work, scratch: true);
-        for (var day = names.Min(n => n.First).Date; day <= names.Max(n => n.Last); day = day.AddDays(1))
+        for (var day = first?.Date; day <= last; day = day.Value.AddDays(1))
         {
             var rollup = new Rollup();
-            var rows = await EventRows.ReadAsync(
-                work,
-                $"""
-                e.name = any({names.ConvertAll(n => n.Name).ToArray()}) and e.occurred_at >= {day} and e.occurred_at < {day.AddDays(1)}
-                  and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
-                """,
-                cancel);
+            var rows = await EventRows.ReadAsync(work, EventRows.Counted(names, new(day.Value, day.Value.AddDays(1))), cancel);
             foreach (var row in rows)
                 rollup.Add(row.Event, row.Visitor);
             await tables.AddAsync(rollup, cancel);
             if (rows.Count > 0)
-                progress?.Invoke(day, rows.Count);
+                progress?.Invoke(day.Value, rows.Count);
         }
     }
 

@@ -140,9 +140,8 @@ public sealed record RangeQuery(
     /// <exception cref="ProblemException">400: more than <see cref="MaxPoints"/> intervals.</exception>
     public TimeRange? Within(DateTime? firstHour, DateTime? lastHour)
     {
-        if ((From ?? firstHour) is not { } from || (To ?? lastHour?.AddHours(1)) is not { } to || from >= to)
+        if (new SpanQuery(From, To).Within(firstHour, lastHour) is not { } range)
             return null;
-        var range = new TimeRange(from, to);
         return range.Starts(Interval).Take(MaxPoints + 1).Count() <= MaxPoints
             ? range
             : throw QueryParameters.Wrong("interval", $"The range has more than {MaxPoints} intervals of this length. Narrow it with from and to, or take a longer interval.");

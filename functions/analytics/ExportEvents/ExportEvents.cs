@@ -54,14 +54,7 @@ public sealed class ExportEvents(UnitOfWork work)
     /// <summary>The page at the first event; null when there is none.</summary>
     private async Task<EventPage?> FirstAsync(SpanQuery span, string[] names, CancellationToken cancel)
     {
-        var (first, last) = await work.QueryFirstAsync(
-            $"""
-            select min(low), max(high) from unnest({names}) as n (name) cross join lateral (
-              select min(e.occurred_at) as low, max(e.occurred_at) as high from analytics.events e where e.name = n.name
-            ) as ends
-            """,
-            row => (row.GetFieldValue<DateTime?>(0), row.GetFieldValue<DateTime?>(1)),
-            cancel);
+        var (first, last) = await work.EventTimesAsync(names, cancel);
         var from = span.From > first ? span.From : first;
         var to = span.To < last ? span.To : last?.AddTicks(TimeSpan.TicksPerMicrosecond);
         return from < to ? EventPage.Starting(from.Value, to.Value) : null;
@@ -74,7 +67,7 @@ public sealed class ExportEvents(UnitOfWork work)
         var before = text.WrittenCount;
         var rows = await work.QueryAsync(
             $"""
-            select message_id, name, user_id, anonymous_id, occurred_at, properties::text
+            select {EventRows.TrackedColumns}
             from analytics.events e
             where e.name = any({names}) and e.occurred_at >= {page.From} and e.occurred_at < {page.End}
               and (e.occurred_at > {page.From} or e.message_id collate "C" > {page.After}) {(filter is null ? Sql.Empty : $"and {filter.Condition}")}
@@ -83,8 +76,7 @@ public sealed class ExportEvents(UnitOfWork work)
             """,
             row =>
             {
-                var e = new TrackedEvent(row.GetString(0), row.GetString(1), row.IsDBNull(2) ? null : row.GetString(2), row.IsDBNull(3) ? null : row.GetString(3),
-                    row.GetFieldValue<DateTime>(4), new(Encoding.UTF8.GetBytes(row.GetString(5))));
+                var e = EventRows.Tracked(row);
                 text.Write(isCsv ? Encoding.UTF8.GetBytes(Row(e, row.GetString(5))) : JsonSerializer.SerializeToUtf8Bytes(e, AnalyticsJson.Default.TrackedEvent));
                 text.Write(isCsv ? "\r\n"u8 : "\n"u8);
                 return (row.GetFieldValue<DateTime>(4), e.MessageId);

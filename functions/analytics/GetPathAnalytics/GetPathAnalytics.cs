@@ -35,8 +35,7 @@ public sealed class GetPathAnalytics(UnitOfWork work)
             parameters.OneOf("direction", "next", "next", "previous"), parameters.Integer("depth", 1, 5, 3), parameters.Integer("limit", 1, 100, 10), AnswerFormat.Of(parameters));
         var filter = query.Filter is null ? null : EventFilter.Parse(query.Filter);
         var property = new EventProperty(query.Property);
-        if (property.Name.Length == 0 || !property.IsKnown)
-            throw QueryParameters.Wrong("property", "The name of a property, or @event, @user, @anonymous.");
+        property.Check("property");
         var (first, last) = await work.EventHoursAsync(cancel);
         var answer = new PathsDto(query.Event, query.Direction, query.Span.From, query.Span.To, 0, 0, []);
         if (query.Span.Within(first, last) is { } range)
@@ -59,7 +58,7 @@ public sealed class GetPathAnalytics(UnitOfWork work)
             with recursive seen as (
               select e.visitor, e.occurred_at, e.message_id, {Anchor(query, filter)} as is_anchor,
                 {(property.Name == "@event" ? property.Value : (Sql)$"case when e.name = {query.Event} then {property.Value} end")} as step,
-                coalesce(e.occurred_at - lag(e.occurred_at) over (partition by e.visitor order by e.occurred_at) >= interval '30 minutes', false) as is_new
+                coalesce(e.occurred_at - lag(e.occurred_at) over (partition by e.visitor order by e.occurred_at) >= {Session.Silence}, false) as is_new
               from analytics.events e
               where e.name = any({names}) and e.occurred_at >= {range.From} and e.occurred_at < {range.To} and e.visitor in (
                 select e.visitor from analytics.events e where {Anchor(query, filter)} and e.occurred_at >= {range.From} and e.occurred_at < {range.To})
