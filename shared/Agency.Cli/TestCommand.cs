@@ -69,12 +69,15 @@ internal static class TestCommand
         foreach (var (test, reason) in tests.Skips)
             terminal.Output.WriteLine($"Skipped {test}: {reason}");
         var isCovered = !measureCoverage || PrintCoverage(root, results, isWhole, terminal);
-        if (exit != 0 && tests.Failed == 0)
+        // Their own words may stand thousands of lines above.
+        foreach (var (test, reason) in tests.Failures)
+            terminal.Error.WriteLine($"Failed {test}: {reason}");
+        if (exit != 0 && tests.Failures.Count == 0)
             terminal.Error.WriteLine("agency: dotnet test failed without a failed test; its own message is above.");
         else if (tests.Count == 0)
             terminal.Error.WriteLine("agency: no test ran.");
         terminal.Output.WriteLine(tests.ToString());
-        return exit == 0 && tests.Failed == 0 && tests.Count > 0 && isCovered ? 0 : CommandException.Failed;
+        return exit == 0 && tests.Failures.Count == 0 && tests.Count > 0 && isCovered ? 0 : CommandException.Failed;
     }
 
     private static bool PrintCoverage(string root, string results, bool isWhole, Terminal terminal)

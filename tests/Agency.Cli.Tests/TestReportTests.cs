@@ -82,6 +82,16 @@ public sealed class TestReportTests : IDisposable
         Assert.Contains("without a failed test", terminal.Error, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_failed_test_is_named_at_the_end_with_what_it_says()
+    {
+        Trx("a", ("T.One", "Passed"), ("T.Two", "Failed"));
+        var terminal = new Captured();
+        Assert.Equal(1, TestCommand.Conclude(_root, _root, 1, measureCoverage: false, isWhole: true, terminal.Terminal));
+        Assert.Contains("Failed T.Two: because of the weather", terminal.Error, StringComparison.Ordinal);
+        Assert.Equal("1 passed, 1 failed, 0 skipped", terminal.OutputLines[^1]);
+    }
+
     private string Source(string path)
     {
         var file = Path.Combine(_root, path);
