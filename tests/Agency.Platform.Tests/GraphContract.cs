@@ -59,12 +59,11 @@ public abstract class GraphContract
         for (var i = 0; i < 300; i++)
             await graph.UpsertAsync(Node($"m{i:000}", 1, GraphEdge.Sharing("club", "big")), default);
         await graph.UpsertAsync(Node("z", 1, Knows("m299")), default);
-        var watch = System.Diagnostics.Stopwatch.StartNew();
-        var all = await graph.RelatedAsync(Graph, "m000", 5, 1000, default);
+        // Each path walked for itself would be 300^5 of them.
+        var all = await graph.RelatedAsync(Graph, "m000", 5, 1000, default).WaitAsync(TimeSpan.FromMinutes(1));
         Assert.Equal(300, all!.Count);
         Assert.Equal("z", all[^1].Id);
         Assert.Equal(Enumerable.Range(1, 40).Select(i => $"m{i:000}"), (await graph.RelatedAsync(Graph, "m000", 5, 40, default))!.Select(n => n.Id));
-        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(5), $"It took {watch.Elapsed}.");
     });
 
     [Fact]
