@@ -18,12 +18,17 @@ public static class EventCounts
     /// <summary>The names that events of this range have, before those are read: by name is how they are found.</summary>
     /// <param name="among">Only these names; null for all.</param>
     /// <exception cref="ProblemException">400 on <c>from</c>: more than <see cref="MaxScan"/> events.</exception>
-    public static async Task<string[]> NamesToScanAsync(this UnitOfWork work, TimeRange range, string[]? among, CancellationToken cancel)
+    public static async Task<string[]> NamesToScanAsync(this UnitOfWork work, TimeRange range, string[]? among, CancellationToken cancel) =>
+        [.. (await work.CountsToScanAsync(range, among, cancel)).Select(c => c.Name)];
+
+    /// <summary>The same names with how many events have each.</summary>
+    /// <inheritdoc cref="NamesToScanAsync"/>
+    public static async Task<List<(string Name, long Events)>> CountsToScanAsync(this UnitOfWork work, TimeRange range, string[]? among, CancellationToken cancel)
     {
         var counts = await work.CountsByNameAsync(range, among, cancel);
         return counts.Sum(c => c.Events) is var events and > MaxScan
             ? throw QueryParameters.Wrong("from", $"The range has {events} such events, and this question reads each; at most {MaxScan}. Narrow it with from and to.")
-            : [.. counts.Select(c => c.Name)];
+            : counts;
     }
 
     /// <summary>The names that counted events of this range of whole hours have, and how many have each.</summary>

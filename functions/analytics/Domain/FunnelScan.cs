@@ -1,7 +1,9 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.InteropServices;
 using Agency.Platform;
+using Npgsql;
 
 namespace Agency.Analytics;
 
@@ -10,6 +12,12 @@ public static class FunnelScan
 {
     /// <summary>Of the first step's event, for a breakdown: the number of a missing value.</summary>
     private const int Missing = int.MaxValue;
+
+    /// <summary>How many slices are read, and heaps counted, at a time: a question is to use more than one processor, and not all of them.</summary>
+    private const int Workers = 2;
+
+    /// <summary>Events that are read at a time, about: few enough that the workers end together.</summary>
+    private const long SliceEvents = 50_000;
 
     private const int EventBytes = 16;
     private static readonly DateTime Epoch = new(2000, 1, 1, 0, 0, 0, DateTimeKind.Utc);
@@ -24,57 +32,100 @@ public static class FunnelScan
         var names = steps.Distinct().ToArray();
         // An event exactly at the end of the window counts.
         var read = range with { To = range.To + window + TimeSpan.FromMicroseconds(1) };
-        await work.NamesToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
-        var (events, values) = await ReadAsync(work, names, read, query, cancel);
+        var counts = await work.CountsToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
+        var slices = await ReadAsync(work, names, read, counts.ToDictionary(c => c.Name, c => c.Events), query, cancel);
+        var values = slices.SelectMany(s => s.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
+        var (events, ends) = Spread(slices, values);
         var funnel = new Funnel([.. steps.Select(s => Array.IndexOf(names, s))], Microseconds(range.From), Microseconds(range.To), window.Ticks / TimeSpan.TicksPerMicrosecond);
-        var (all, byValue) = Count(funnel, steps.Length, events, query.Breakdown is not null);
-        return (all.Of(steps), query.Breakdown is null ? null :
+        var tally = Count(funnel, steps.Length, events, ends, query.Breakdown is not null);
+        ArrayPool<FunnelEvent>.Shared.Return(events);
+        return (tally.All.Of(steps), query.Breakdown is null ? null :
         [
-            .. byValue.OrderByDescending(v => v.Value.Visitors).ThenBy(v => v.Key).Take(limit)
+            .. tally.ByValue.OrderByDescending(v => v.Value.Visitors).ThenBy(v => v.Key).Take(limit)
                 .Select(v => new FunnelShare(v.Key == Missing ? null : values[v.Key], v.Value.Of(steps))),
         ]);
     }
 
-    /// <returns>The events that steps can be done with; and the values that their numbers stand for, in ordinal order.</returns>
-    private static async Task<(FunnelEvent[] Events, string[] Values)> ReadAsync(
-        UnitOfWork work, string[] names, TimeRange range, ScanQuery query, CancellationToken cancel)
+    /// <returns>The events that steps can be done with.</returns>
+    private static async Task<Slice[]> ReadAsync(
+        UnitOfWork work, string[] names, TimeRange range, Dictionary<string, long> counts, ScanQuery query, CancellationToken cancel)
     {
-        // A row for each name, with its events' bytes one after the other: a row for each event, or arrays, take several times as long to
-        // read. All columns that are needed without filter or breakdown are in the index.
+        // One row, with its events' bytes one after the other: a row for each event, or arrays, take several times as long to read. All
+        // columns that are needed without filter or breakdown are in the index.
         Sql Values(int name) => name == 0 && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]";
-        Sql Rows(int name) => $"""
+        Sql Row(int name, TimeRange part) => $"""
             select string_agg(int8send(e.visitor) || timestamptz_send(e.occurred_at), ''), {Values(name)}
-            from {query.Events([names[name]], range)} and e.visitor is not null
+            from {query.Events([names[name]], part)} and e.visitor is not null
             having count(*) > 0
             """;
-        // Two names at a time, as the reading is the server's work and one statement is the work of one of its processors.
-        var rows = new (int Name, byte[] Events, string?[]? Values)[names.Length];
-        await Parallel.ForAsync(0, names.Length, new ParallelOptions { MaxDegreeOfParallelism = 2, CancellationToken = cancel }, async (name, stop) => rows[name] = await work.QueryFirstAsync(
-            Rows(name),
-            row => (name, row.GetFieldValue<byte[]>(0), row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1)),
-            stop) is { Item2: not null } row ? row : (name, [], null));
-        var values = rows.SelectMany(r => r.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
-        var numbers = values.Select((value, i) => (value, i)).ToDictionary(v => v.value, v => v.i);
-        var events = new FunnelEvent[rows.Sum(r => r.Events.Length / EventBytes)];
-        var n = 0;
-        foreach (var (name, bytes, texts) in rows)
-        {
-            for (var i = 0; i < bytes.Length / EventBytes; i++)
-            {
-                var e = bytes.AsSpan(i * EventBytes, EventBytes);
-                events[n++] = new(
-                    BinaryPrimitives.ReadInt64BigEndian(e), BinaryPrimitives.ReadInt64BigEndian(e[8..]), name, texts?[i] is { } text ? numbers[text] : Missing);
-            }
-        }
-
-        return (events, values);
+        var parts = names.SelectMany((name, i) => Split(range, (counts.GetValueOrDefault(name) / SliceEvents) + 1).Select(part => (Name: i, Part: part))).ToArray();
+        var slices = new Slice[parts.Length];
+        await Parallel.ForAsync(0, parts.Length, new ParallelOptions { MaxDegreeOfParallelism = Workers, CancellationToken = cancel }, async (i, stop) =>
+            slices[i] = await work.QueryFirstAsync(Row(parts[i].Name, parts[i].Part), row => Slice.Of(parts[i].Name, row), stop) ?? Slice.Empty);
+        return slices;
     }
 
-    private static (FunnelTally All, Dictionary<int, FunnelTally> ByValue) Count(Funnel funnel, int steps, ReadOnlySpan<FunnelEvent> unsorted, bool byValue)
+    private static IEnumerable<TimeRange> Split(TimeRange range, long parts)
     {
-        var events = Sorted(unsorted).AsSpan();
-        var all = new FunnelTally(steps);
-        var values = new Dictionary<int, FunnelTally>();
+        var length = Microseconds(range.To) - Microseconds(range.From);
+        DateTime At(long part) => range.From.AddTicks(length * part / parts * TimeSpan.TicksPerMicrosecond);
+        for (var part = 0L; part < parts; part++)
+            yield return new(At(part), At(part + 1));
+    }
+
+    /// <summary>
+    /// Puts the events onto heaps by the highest bits of their visitors. As visitors are hashes, that spreads them evenly over heaps of few
+    /// events, and sorting those takes a third of the time of sorting all at once. Where it does not, a heap is sorted like all.
+    /// </summary>
+    /// <param name="values">All that the slices have; an event gets the number of its own.</param>
+    /// <returns>The heaps one after the other in an array that is rented, and where each ends.</returns>
+    private static (FunnelEvent[] Events, int[] Ends) Spread(Slice[] slices, string[] values)
+    {
+        var numbers = values.Select((value, i) => (value, i)).ToDictionary(v => v.value, v => v.i);
+        var count = slices.Sum(s => s.Count);
+        var bits = Math.Clamp(BitOperations.Log2((uint)count | 1) - 2, 1, 20);
+        var ends = new int[1 << bits];
+        foreach (var slice in slices)
+            for (var i = 0; i < slice.Count; i++)
+                ends[(ulong)slice.Visitor(i) >> (64 - bits)]++;
+        for (int i = 0, end = 0; i < ends.Length; i++)
+            (ends[i], end) = (end, end + ends[i]);
+        // Rented, as what is so large is otherwise cleared each time, and collected only with everything else.
+        var events = ArrayPool<FunnelEvent>.Shared.Rent(count);
+        foreach (var slice in slices)
+        {
+            // Each heap's start moves to its end.
+            for (var i = 0; i < slice.Count; i++)
+                events[ends[(ulong)slice.Visitor(i) >> (64 - bits)]++] =
+                    new(slice.Visitor(i), slice.Time(i), slice.Name, slice.Values?[i] is { } text ? numbers[text] : Missing);
+            slice.Return();
+        }
+
+        return (events, ends);
+    }
+
+    private static Tallies Count(Funnel funnel, int steps, FunnelEvent[] events, int[] ends, bool byValue)
+    {
+        // A visitor's events are all on one heap.
+        var tallies = new Tallies[Workers];
+        Parallel.For(0, Workers, worker =>
+        {
+            var tally = tallies[worker] = new(steps);
+            var first = ends.Length * worker / Workers;
+            for (int heap = first, start = first == 0 ? 0 : ends[first - 1]; heap < ends.Length * (worker + 1) / Workers; start = ends[heap++])
+            {
+                var own = events.AsSpan(start, ends[heap] - start);
+                own.Sort();
+                Count(funnel, own, tally, byValue);
+            }
+        });
+        foreach (var other in tallies.Skip(1))
+            tallies[0].Add(other);
+        return tallies[0];
+    }
+
+    private static void Count(Funnel funnel, ReadOnlySpan<FunnelEvent> events, Tallies tally, bool byValue)
+    {
         Span<long> times = stackalloc long[Funnel.MaxSteps];
         for (int start = 0, end; start < events.Length; start = end)
         {
@@ -85,39 +136,58 @@ public static class FunnelScan
             var done = funnel.Furthest(own, times, out var first);
             if (done == 0)
                 continue;
-            all.Add(times[..done]);
-            if (!byValue)
-                continue;
-            ref var tally = ref CollectionsMarshal.GetValueRefOrAddDefault(values, own[first].Value, out _);
-            (tally ??= new(steps)).Add(times[..done]);
+            tally.All.Add(times[..done]);
+            if (byValue)
+                tally.Of(own[first].Value).Add(times[..done]);
         }
-
-        return (all, values);
-    }
-
-    /// <summary>
-    /// Each visitor's events beside one another, in their order. Visitors are hashes, so that their highest bits spread them evenly over
-    /// heaps of few events, which takes a third of the time of sorting all at once. Where they do not, a heap is sorted like all.
-    /// </summary>
-    private static FunnelEvent[] Sorted(ReadOnlySpan<FunnelEvent> events)
-    {
-        var bits = Math.Clamp(BitOperations.Log2((uint)events.Length | 1) - 2, 1, 20);
-        var ends = new int[1 << bits];
-        foreach (ref readonly var e in events)
-            ends[(ulong)e.Visitor >> (64 - bits)]++;
-        for (int i = 0, end = 0; i < ends.Length; i++)
-            (ends[i], end) = (end, end + ends[i]);
-        var sorted = new FunnelEvent[events.Length];
-        // Each heap's start moves to its end.
-        foreach (ref readonly var e in events)
-            sorted[ends[(ulong)e.Visitor >> (64 - bits)]++] = e;
-        for (int i = 0, start = 0; i < ends.Length; start = ends[i++])
-            sorted.AsSpan(start, ends[i] - start).Sort();
-        return sorted;
     }
 
     /// <summary>As PostgreSQL has them: from 2000.</summary>
     private static long Microseconds(DateTime time) => (time - Epoch).Ticks / TimeSpan.TicksPerMicrosecond;
+
+    /// <summary>Events of one name, as PostgreSQL sent them.</summary>
+    /// <param name="Name">Its number.</param>
+    /// <param name="Bytes">Rented; each event's visitor, then its time.</param>
+    /// <param name="Values">In the breakdown, of each event; null where none was asked for.</param>
+    private sealed record Slice(int Name, byte[] Bytes, int Count, string?[]? Values)
+    {
+        public static readonly Slice Empty = new(0, [], 0, null);
+
+        public static Slice Of(int name, NpgsqlDataReader row)
+        {
+            var length = (int)row.GetBytes(0, 0, null, 0, 0);
+            var bytes = ArrayPool<byte>.Shared.Rent(length);
+            row.GetBytes(0, 0, bytes, 0, length);
+            return new(name, bytes, length / EventBytes, row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1));
+        }
+
+        public long Visitor(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan(i * EventBytes));
+
+        public long Time(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan((i * EventBytes) + sizeof(long)));
+
+        public void Return() => ArrayPool<byte>.Shared.Return(Bytes);
+    }
+
+    /// <summary>What the attempts of some visitors add up to, together and by value of the breakdown.</summary>
+    private sealed class Tallies(int steps)
+    {
+        public FunnelTally All { get; } = new(steps);
+
+        public Dictionary<int, FunnelTally> ByValue { get; } = [];
+
+        public FunnelTally Of(int value)
+        {
+            ref var tally = ref CollectionsMarshal.GetValueRefOrAddDefault(ByValue, value, out _);
+            return tally ??= new(steps);
+        }
+
+        public void Add(Tallies others)
+        {
+            All.Add(others.All);
+            foreach (var (value, tally) in others.ByValue)
+                Of(value).Add(tally);
+        }
+    }
 }
 
 /// <summary>What the attempts of visitors add up to.</summary>
@@ -138,6 +208,16 @@ public sealed class FunnelTally(int steps)
         {
             _fromFirst[i].Add(times[i] - times[0]);
             _fromPrevious[i].Add(times[i] - times[Math.Max(i - 1, 0)]);
+        }
+    }
+
+    /// <summary>Adds the attempts of other visitors.</summary>
+    public void Add(FunnelTally others)
+    {
+        for (var i = 0; i < steps; i++)
+        {
+            _fromFirst[i].AddRange(others._fromFirst[i]);
+            _fromPrevious[i].AddRange(others._fromPrevious[i]);
         }
     }
 
