@@ -36,6 +36,7 @@ public sealed class SketchTests
             whole.Add(visitor);
         new Random(1).Shuffle(visitors);
         var united = new Sketch();
+        var parts = new List<CountedSketch>();
         foreach (var part in visitors.Chunk((members / 7) + 1))
         {
             var sketch = new Sketch();
@@ -43,9 +44,14 @@ public sealed class SketchTests
             foreach (var visitor in part.Concat(part.Take(50)).Concat(visitors.Take(90)))
                 sketch.Add(visitor);
             united.Unite(Sketch.From(sketch.ToBytes()));
+            parts.Add(new(sketch.Count(), sketch.ToBytes()));
         }
 
         Assert.Equal(whole.ToBytes(), united.ToBytes());
+        Assert.Equal(whole.Count(), Sketch.CountUnion(parts));
+        Assert.Equal(whole.Count(), Sketch.CountUnion([new(whole.Count(), whole.ToBytes())]));
+        Assert.Equal(whole.Count(), Sketch.CountUnion([.. parts, new(whole.Count(), whole.ToBytes())]));
+        Assert.Equal(0, Sketch.CountUnion([]));
         var other = new Sketch();
         other.Add(visitors[0]);
         other.Unite(whole);

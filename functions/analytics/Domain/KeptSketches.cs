@@ -29,15 +29,16 @@ public sealed class KeptSketches
     public long[] Versions => [.. _known.Values.Select(k => k.Version)];
 
     /// <param name="read">Null when this version need not be read.</param>
-    public byte[] Take(UniqueKey key, long version, byte[]? read)
+    public CountedSketch Take(UniqueKey key, long version, long members, byte[]? read)
     {
         if (read is null)
-            return _known[key].Bytes;
-        _cache.Keep(_caller, Topic, Subject(key), new Kept(version, read), read.Length);
-        return read;
+            return _known[key].Sketch;
+        var sketch = new CountedSketch(members, read);
+        _cache.Keep(_caller, Topic, Subject(key), new Kept(version, sketch), read.Length);
+        return sketch;
     }
 
     private static string Subject(UniqueKey key) => $"{key.Kind} {key.Resolution} {key.Start.Ticks}";
 
-    private sealed record Kept(long Version, byte[] Bytes);
+    private sealed record Kept(long Version, CountedSketch Sketch);
 }

@@ -1,7 +1,12 @@
+using System.Buffers;
 using System.Numerics;
 using System.Runtime.InteropServices;
 
 namespace Agency.Analytics;
+
+/// <param name="Members">What the sketch counts.</param>
+/// <param name="Bytes">What <see cref="Sketch.ToBytes"/> gave.</param>
+public sealed record CountedSketch(long Members, byte[] Bytes);
 
 /// <summary>
 /// How many different visitors there are, of sets that can be united: HyperLogLog (Flajolet et al. 2007) with 2^17 registers, so a
@@ -46,16 +51,27 @@ public sealed class Sketch
     }
 
     /// <summary>About how many different ones there are in all of these together.</summary>
-    /// <param name="sketches">What <see cref="ToBytes"/> gave.</param>
-    public static long CountUnion(IReadOnlyCollection<byte[]> sketches)
+    public static long CountUnion(IReadOnlyList<CountedSketch> sketches)
     {
-        var union = new Sketch();
+        if (sketches.Count == 1)
+            return sketches[0].Members;
+        if (sketches.Sum(s => (long)s.Bytes.Length) < Registers)
+        {
+            var union = new Sketch();
+            foreach (var sketch in sketches)
+                union.Unite(sketch.Bytes);
+            return union.Count();
+        }
+
         // Too many to stay entries, unless most of them are the same: registers then take a fraction of the time of merging entries.
-        if (sketches.Sum(s => (long)s.Length) >= Registers)
-            union.Spread();
+        var rented = ArrayPool<byte>.Shared.Rent(Registers);
+        var registers = rented.AsSpan(0, Registers);
+        registers.Clear();
         foreach (var sketch in sketches)
-            union.Unite(sketch);
-        return union.Count();
+            Raise(registers, sketch.Bytes);
+        var count = Estimate(registers);
+        ArrayPool<byte>.Shared.Return(rented);
+        return count;
     }
 
     /// <summary>Adds a visitor, who may be in it.</summary>
@@ -74,7 +90,7 @@ public sealed class Sketch
 
     private void Unite(ReadOnlySpan<byte> other)
     {
-        if (other.Length < Registers)
+        if (_entries is not null && other.Length < Registers)
         {
             foreach (var entry in MemoryMarshal.Cast<byte, uint>(other))
                 Add(entry);
@@ -83,10 +99,7 @@ public sealed class Sketch
 
         Settle();
         Spread();
-        var mine = MemoryMarshal.Cast<byte, Vector<byte>>(_registers.AsSpan());
-        var theirs = MemoryMarshal.Cast<byte, Vector<byte>>(other);
-        for (var i = 0; i < mine.Length; i++)
-            mine[i] = Vector.Max(mine[i], theirs[i]);
+        Raise(_registers, other);
     }
 
     /// <summary>About how many different ones there are.</summary>
@@ -94,7 +107,7 @@ public sealed class Sketch
     {
         Settle();
         if (_entries is not { } entries)
-            return (long)Math.Round(Estimate(_registers));
+            return Estimate(_registers);
         // Linear counting: some of the entries stand for two visitors.
         const double places = 1 << EntryPrecision;
         return (long)Math.Round(places * Math.Log(places / (places - entries.Count)));
@@ -110,7 +123,7 @@ public sealed class Sketch
     {
         if (_entries is null)
         {
-            Raise(entry);
+            Raise(_registers, entry);
             return;
         }
 
@@ -149,22 +162,42 @@ public sealed class Sketch
             return;
         _registers = new byte[Registers];
         _entries = null;
-        foreach (var entry in entries)
-            Raise(entry);
+        Raise(_registers, CollectionsMarshal.AsSpan(entries));
     }
 
-    private void Raise(uint entry)
+    /// <summary>Each register to what this other set, in either form, asks of it.</summary>
+    private static void Raise(Span<byte> registers, ReadOnlySpan<byte> other)
+    {
+        if (other.Length < Registers)
+        {
+            Raise(registers, MemoryMarshal.Cast<byte, uint>(other));
+            return;
+        }
+
+        var mine = MemoryMarshal.Cast<byte, Vector<byte>>(registers);
+        var theirs = MemoryMarshal.Cast<byte, Vector<byte>>(other);
+        for (var i = 0; i < mine.Length; i++)
+            mine[i] = Vector.Max(mine[i], theirs[i]);
+    }
+
+    private static void Raise(Span<byte> registers, ReadOnlySpan<uint> entries)
+    {
+        foreach (var entry in entries)
+            Raise(registers, entry);
+    }
+
+    private static void Raise(Span<byte> registers, uint entry)
     {
         var place = entry >> RankBits;
         const int between = EntryPrecision - Precision;
         // The bits of the place beyond the register's number come first in what is left of the hash.
         var low = place & ((1 << between) - 1);
         var rank = low != 0 ? BitOperations.LeadingZeroCount(low) - (32 - between) + 1 : between + (int)(entry & ((1 << RankBits) - 1));
-        ref var register = ref _registers[place >> between];
+        ref var register = ref registers[(int)(place >> between)];
         register = Math.Max(register, (byte)rank);
     }
 
-    private static double Estimate(byte[] registers)
+    private static long Estimate(ReadOnlySpan<byte> registers)
     {
         var counts = new int[MaxRank + 1];
         foreach (var rank in registers)
@@ -174,7 +207,7 @@ public sealed class Sketch
         for (var rank = MaxRank - 1; rank >= 1; rank--)
             z = 0.5 * (z + counts[rank]);
         z += m * Sigma(counts[0] / m);
-        return m * m / (2 * Math.Log(2) * z);
+        return (long)Math.Round(m * m / (2 * Math.Log(2) * z));
     }
 
     private static double Sigma(double x)

@@ -44,10 +44,10 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
         var kept = new KeptSketches(cache, caller, [kind], parts);
         return Sketch.CountUnion(await work.QueryAsync(
             $"""
-            select u.resolution, u.start, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
+            select u.resolution, u.start, u.version, u.members, case when u.version <> all({kept.Versions}) then u.sketch end
             from {parts.Rows} join analytics.uniques u on u.kind = {kind} and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
-            row => kept.Take(new(kind, row.GetString(0), row.GetFieldValue<DateTime>(1)), row.GetInt64(2), row.IsDBNull(3) ? null : row.GetFieldValue<byte[]>(3)),
+            row => kept.Take(new(kind, row.GetString(0), row.GetFieldValue<DateTime>(1)), row.GetInt64(2), row.GetInt64(3), row.IsDBNull(4) ? null : row.GetFieldValue<byte[]>(4)),
             cancel));
     }
 

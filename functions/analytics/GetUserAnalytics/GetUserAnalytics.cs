@@ -41,7 +41,7 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
             select kind, resolution, start, members, 0, 0, 0, 0, null, null
             from analytics.uniques where kind in ('user', 'anonymous') and resolution = {interval} and start >= {range.From} and start < {range.To}
             union all
-            select u.kind, u.resolution, u.start, 0, 0, 0, 0, 0, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
+            select u.kind, u.resolution, u.start, u.members, 0, 0, 0, 0, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
             from {parts.Rows} join analytics.uniques u on u.kind in ('user', 'anonymous') and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
             row => (
@@ -52,7 +52,7 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
             cancel);
         var sums = rows.Where(r => r.Version is null).ToDictionary(r => r.Key, r => r.Sums);
         // The parts of the whole range and of its ends may have rows in common.
-        var sketches = rows.Where(r => r.Version is not null).DistinctBy(r => r.Key).ToDictionary(r => r.Key, r => kept.Take(r.Key, r.Version!.Value, r.Sketch));
+        var sketches = rows.Where(r => r.Version is not null).DistinctBy(r => r.Key).ToDictionary(r => r.Key, r => kept.Take(r.Key, r.Version!.Value, r.Sums.Events, r.Sketch));
         var totals = Counts(range, range.Starts(interval));
         return Ok(http, query, new(
             interval, range.From, range.To, totals,
