@@ -11,17 +11,18 @@ internal static class TestCommand
 
     /// <summary>Returns 0 when all passed and enough lines ran, else 1. The last line of the output counts the tests.</summary>
     public static Task<int> RunAsync(Workspace workspace, string? filter, bool measureCoverage, Terminal terminal, CancellationToken cancel) =>
-        RunAsync(workspace, "Agency.Functions.sln", filter, measureCoverage, [], terminal, cancel);
+        RunAsync(workspace, "*.Tests", filter, measureCoverage, [], terminal, cancel);
 
     /// <summary>Sends random requests to every route instead. A server error or a hang is a failure, printed with its request.</summary>
     /// <param name="seed">Where they start; the run prints it.</param>
     public static Task<int> FuzzAsync(Workspace workspace, TimeSpan time, int? seed, Terminal terminal, CancellationToken cancel) => RunAsync(
-        workspace, Path.Combine("tests", "Agency.Conformance.Tests"), "FullyQualifiedName~FuzzTests", measureCoverage: false,
+        workspace, "Agency.Conformance.Tests", "FullyQualifiedName~FuzzTests", measureCoverage: false,
         new() { ["AGENCY_FUZZ"] = time.ToString("c"), ["AGENCY_FUZZ_SEED"] = seed?.ToString(CultureInfo.InvariantCulture) ?? "" },
         terminal, cancel);
 
+    /// <param name="projects">Names of folders below tests, with *.</param>
     private static async Task<int> RunAsync(
-        Workspace workspace, string target, string? filter, bool measureCoverage, Dictionary<string, string> environment, Terminal terminal,
+        Workspace workspace, string projects, string? filter, bool measureCoverage, Dictionary<string, string> environment, Terminal terminal,
         CancellationToken cancel)
     {
         var home = Path.Combine(workspace.Home, "test");
@@ -41,8 +42,20 @@ internal static class TestCommand
                 return await PostgresServer.EnsureForTestsAsync(workspace.Home, say, cancel);
             });
             var exit = await Shell.RunDotnetAsync(
-                workspace.Root, Arguments(workspace, target, results, filter, measureCoverage),
-                new(environment) { [PostgresServer.TestConnectionVariable] = connection }, cancel);
+                workspace.Root, ["build", "Agency.Functions.sln", "-c", "Release", "-nodeReuse:false", "-nologo", "-clp:ErrorsOnly"], [], cancel);
+            if (exit == 0)
+                // As many at a time as there are processors: much of a test is waiting, for a server, a timer or a process that is to die.
+                await Parallel.ForEachAsync(
+                    Directory.GetDirectories(Path.Combine(workspace.Root, "tests"), projects).Order(StringComparer.Ordinal),
+                    new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount, CancellationToken = cancel },
+                    async (project, stop) =>
+                    {
+                        var one = await Shell.RunDotnetAsync(
+                            workspace.Root, Arguments(project, results, filter, measureCoverage),
+                            new(environment) { [PostgresServer.TestConnectionVariable] = connection }, stop);
+                        if (one != 0)
+                            Interlocked.Exchange(ref exit, one);
+                    });
             return Conclude(workspace.Root, results, exit, measureCoverage, isWhole: filter is null, terminal);
         }
         finally
@@ -51,10 +64,11 @@ internal static class TestCommand
         }
     }
 
-    private static List<string> Arguments(Workspace workspace, string target, string results, string? filter, bool measureCoverage)
+    private static List<string> Arguments(string project, string results, string? filter, bool measureCoverage)
     {
-        List<string> arguments = ["test", Path.Combine(workspace.Root, target), "-c", "Release", "-nodeReuse:false", "--nologo"];
-        arguments.AddRange(["--logger", "trx", "--logger", "console;verbosity=normal", "--results-directory", results]);
+        List<string> arguments = ["test", project, "-c", "Release", "--no-build", "--nologo", "--logger", "trx", "--logger", "console;verbosity=normal"];
+        // Those of one second have the same name.
+        arguments.AddRange(["--results-directory", Path.Combine(results, Path.GetFileName(project))]);
         if (filter is not null)
             arguments.AddRange(["--filter", filter]);
         if (measureCoverage)
@@ -73,7 +87,7 @@ internal static class TestCommand
         foreach (var (test, reason) in tests.Failures)
             terminal.Error.WriteLine($"Failed {test}: {reason}");
         if (exit != 0 && tests.Failures.Count == 0)
-            terminal.Error.WriteLine("agency: dotnet test failed without a failed test; its own message is above.");
+            terminal.Error.WriteLine("agency: dotnet failed without a failed test; its own message is above.");
         else if (tests.Count == 0)
             terminal.Error.WriteLine("agency: no test ran.");
         terminal.Output.WriteLine(tests.ToString());
