@@ -122,7 +122,7 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions o
         else if (await work.ExecuteAsync(
             $"""
             insert into platform.parked (tenant_id, group_name, topic, subject, event_id, type, headers, data, state, attempts, next_attempt_at)
-            select {e.Tenant}, {group}, {e.Topic}, {e.Subject}, {e.Id}, {e.Type}, {Headers(e)}, {e.Data.ToArray()}, 'waiting', 0, now()
+            select {e.Tenant}, {group}, {e.Topic}, {e.Subject}, {e.Id}, {e.Type}, {Headers(e)}, {EventRedaction.Current(e)}, 'waiting', 0, now()
             where exists (select from platform.parked where group_name = {group} and topic = {e.Topic} and subject = {e.Subject})
               and not exists (select from platform.inbox where group_name = {group} and event_id = {e.Id})
             on conflict do nothing
@@ -160,7 +160,7 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions o
                 : work.ExecuteAsync(
                     $"""
                     insert into platform.parked (tenant_id, group_name, topic, subject, event_id, type, headers, data, state, attempts, next_attempt_at, error)
-                    select {e.Tenant}, {group}, {e.Topic}, {e.Subject}, {e.Id}, {e.Type}, {Headers(e)}, {e.Data.ToArray()},
+                    select {e.Tenant}, {group}, {e.Topic}, {e.Subject}, {e.Id}, {e.Type}, {Headers(e)}, {EventRedaction.Current(e)},
                         {(options.MaxAttempts <= 1 ? "dead" : "retrying")}, 1, now() + {Backoff($"0")}, {error}
                     on conflict do nothing
                     """,

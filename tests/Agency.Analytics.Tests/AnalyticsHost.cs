@@ -1,11 +1,9 @@
 using System.Globalization;
 using System.Reflection;
 using System.Text.Json;
-using Agency.Platform;
 using Agency.Testing;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Extensions.DependencyInjection;
-using Npgsql;
 
 namespace Agency.Analytics.Tests;
 
@@ -64,21 +62,6 @@ internal static class AnalyticsHost
           "orderId":{{Quoted(order)}},"productId":{{Quoted(product)}},"product":"A thing","quantity":{{quantity}},"unitPrice":{{price}},
           "currency":"{{currency}}","country":{{Quoted(country)}},"$utm_campaign":{{Quoted(campaign)}},"cancelled":{{(cancelled ? "true" : "false")}} } }
         """);
-
-    /// <summary>What the log holds, in its order.</summary>
-    public static async Task<List<KafkaRecord>> LogAsync(this TestHost host)
-    {
-        await using var source = NpgsqlDataSource.Create(host.Database.Settings.Admin);
-        await using var command = source.CreateCommand(
-            "select id, event_id, topic, type, tenant_id, subject, version, recorded_at, data from platform.events order by id");
-        await using var reader = await command.ExecuteReaderAsync();
-        var records = new List<KafkaRecord>();
-        while (await reader.ReadAsync())
-            records.Add(new CloudEvent(
-                reader.GetGuid(1), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetString(5), reader.GetInt64(6),
-                reader.GetFieldValue<DateTimeOffset>(7), null, reader.GetFieldValue<byte[]>(8)).ToRecord(reader.GetInt64(0)));
-        return records;
-    }
 
     /// <summary>Delivers records to the consumer as the worker does.</summary>
     public static async Task DeliverAsync(this TestHost host, params KafkaRecord[] records)

@@ -1,4 +1,5 @@
 using Agency.Testing;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Platform.Tests;
 
@@ -71,6 +72,25 @@ public sealed class InboxTests : IAsyncLifetime
         await HttpTesting.EventuallyAsync(() => ParkedAsync(nameof(NoteEffect)), p => p.Count == 1);
         await _host.Database.RunAsync("delete from test.faults; update platform.parked set state = 'retrying', attempts = 1 where state = 'dead'");
         Assert.Equal(["bad:1"], await Counters.EventuallyAsync(_host.Database, nameof(NoteEffect), 1));
+    }
+
+    [Fact]
+    public async Task What_has_been_redacted_since_it_was_read_is_not_parked()
+    {
+        await Counters.BumpAsync(_host.Services, "bad");
+        await Counters.BumpAsync(_host.Services, "bad");
+        var records = await _host.LogAsync();
+        await _host.Database.RunAsync("""update platform.events set data = '{"counter":"redacted"}'""");
+        // The first fails, the second waits behind it.
+        foreach (var record in records)
+        {
+            await using var scope = _host.Services.CreateAsyncScope();
+            await scope.ServiceProvider.GetRequiredService<Inbox>().HandleOnceAsync(record, "Slow", _ => throw new InvalidOperationException("slow"), CancellationToken.None);
+        }
+
+        Assert.Equal(
+            ["""{"counter":"redacted"}""", """{"counter":"redacted"}"""],
+            await _host.Database.QueryAsync<string>("select convert_from(data, 'UTF8') from platform.parked where group_name = 'Slow'"));
     }
 
     private Task PoisonAsync(string subject, int version) =>

@@ -7,9 +7,11 @@ using Agency.Platform;
 using Agency.Worker;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.Azure.Functions.Worker;
 using Microsoft.Azure.Functions.Worker.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Npgsql;
 
 namespace Agency.Testing;
 
@@ -80,6 +82,21 @@ public sealed class TestHost : IAsyncDisposable
 
     public string Token(string scopes, string organisation = "acme", string subject = "tester") =>
         _issuer.Issue(organisation, subject, scopes.Split(' '), TimeSpan.FromHours(1));
+
+    /// <summary>What the log holds, in its order.</summary>
+    public async Task<List<KafkaRecord>> LogAsync()
+    {
+        await using var source = NpgsqlDataSource.Create(Database.Settings.Admin);
+        await using var command = source.CreateCommand(
+            "select id, event_id, topic, type, tenant_id, subject, version, recorded_at, data from platform.events order by id");
+        await using var reader = await command.ExecuteReaderAsync();
+        var records = new List<KafkaRecord>();
+        while (await reader.ReadAsync())
+            records.Add(new CloudEvent(
+                reader.GetGuid(1), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetString(5), reader.GetInt64(6),
+                reader.GetFieldValue<DateTimeOffset>(7), null, reader.GetFieldValue<byte[]>(8)).ToRecord(reader.GetInt64(0)));
+        return records;
+    }
 
     public async ValueTask DisposeAsync()
     {

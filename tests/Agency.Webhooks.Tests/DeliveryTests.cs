@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Agency.Platform;
+using Agency.PlatformFunctions;
 using Agency.Testing;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -39,6 +40,24 @@ public sealed class DeliveryTests(WebhookHost webhooks) : IClassFixture<WebhookH
         Assert.Equal(user, body.GetProperty("data").GetProperty("user").GetProperty("id").GetString());
         Assert.Equal(
             received.Id, await webhooks.Host.Database.ScalarAsync<string>($"select event_id::text from platform.events where subject = '{user}'"));
+    }
+
+    [Fact]
+    public async Task What_has_been_redacted_since_it_was_read_is_not_queued()
+    {
+        var (id, _) = await _client.SubscribeAsync(_receiver.Url, "agency.users.*");
+        var user = await _client.CreateUserAsync("ada@example.com");
+        await _client.DeliveryAsync(id, "delivered");
+        var record = (await webhooks.Host.LogAsync()).Single(r => CloudEvent.From(r).Subject == user);
+        var ofEvent = $"event_id = '{CloudEvent.From(record).Id}'";
+        await webhooks.Host.Database.RunAsync($"""
+            update platform.events set data = json_build_object('user', null) where {ofEvent};
+            delete from platform.webhook_deliveries where {ofEvent};
+            delete from platform.inbox where group_name = '{nameof(QueueWebhookDeliveries)}' and {ofEvent};
+            """);
+        await using (var scope = webhooks.Host.Services.CreateAsyncScope())
+            await ActivatorUtilities.CreateInstance<QueueWebhookDeliveries>(scope.ServiceProvider).Run([record], CancellationToken.None);
+        Assert.Equal("""{"user" : null}""", await webhooks.Host.Database.ScalarAsync<string>($"select data::text from platform.webhook_deliveries where {ofEvent}"));
     }
 
     [Fact]
