@@ -77,7 +77,7 @@ public sealed record AnalyticsDto(
 public sealed record UserShare(string? Value, long Active, long New, long Returning, long Anonymous, long Events);
 
 /// <param name="Active">
-/// Different users with an event. Where this and <paramref name="Anonymous"/> are more than some 30,000 they are estimates with a standard
+/// Different users with an event. Where this and <paramref name="Anonymous"/> are more than some 16,000 they are estimates with a standard
 /// error of 0.29 %; see <see cref="Sketch"/>.
 /// </param>
 /// <param name="New">Those of them whose first event ever it is.</param>

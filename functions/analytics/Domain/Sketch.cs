@@ -9,28 +9,24 @@ namespace Agency.Analytics;
 public sealed record CountedSketch(long Members, byte[] Bytes);
 
 /// <summary>
-/// How many different visitors there are, of sets that can be united: HyperLogLog (Flajolet et al. 2007) with 2^17 registers, so a
-/// standard error of 0.29 %, and the estimator of Ertl (arXiv:1702.01284). A set of up to <see cref="MaxEntries"/> is kept as its
-/// hashes cut to 26 bits, as in HyperLogLog++ (Heule et al. 2013), which is next to exact. A set has one form and so one text of bytes,
-/// whatever the order in which it came together.
+/// How many different visitors there are, of sets that can be united: up to <see cref="MaxExact"/> they are kept themselves and counted
+/// exactly; of more there is HyperLogLog (Flajolet et al. 2007) with 2^17 registers, so a standard error of 0.29 %, and the estimator of
+/// Ertl (arXiv:1702.01284). A set has one form and so one text of bytes, whatever the order in which it came together.
 /// </summary>
 public sealed class Sketch
 {
     private const int Precision = 17;
     private const int Registers = 1 << Precision;
-    // An entry is the first bits of a hash, then where in the rest the first 1 stands.
-    private const int EntryPrecision = 26;
-    private const int RankBits = 6;
     // The lowest bit of a visitor is no hash.
     private const int HashBits = 63;
     private const int MaxRank = HashBits - Precision + 1;
 
-    /// <summary>With one more, the entries would be as long as the registers are.</summary>
-    public const int MaxEntries = (Registers / sizeof(uint)) - 1;
+    /// <summary>With one more, the visitors would be as long as the registers are.</summary>
+    public const int MaxExact = (Registers / sizeof(ulong)) - 1;
 
-    // Sorted, one for each place; null once there are registers.
-    private List<uint>? _entries = [];
-    private List<uint> _added = [];
+    // Sorted and different; null once there are registers.
+    private ulong[]? _hashes = [];
+    private List<ulong> _added = [];
     private byte[] _registers = [];
 
     /// <param name="bytes">What <see cref="ToBytes"/> gave.</param>
@@ -39,31 +35,41 @@ public sealed class Sketch
         var sketch = new Sketch();
         if (bytes.Length == Registers)
         {
-            sketch._entries = null;
+            sketch._hashes = null;
             sketch._registers = bytes.ToArray();
         }
         else
         {
-            sketch._entries = [.. MemoryMarshal.Cast<byte, uint>(bytes)];
+            sketch._hashes = MemoryMarshal.Cast<byte, ulong>(bytes).ToArray();
         }
 
         return sketch;
     }
 
     /// <summary>About how many different ones there are in all of these together.</summary>
-    public static long CountUnion(IReadOnlyList<CountedSketch> sketches)
+    public static long CountUnion(IReadOnlyList<CountedSketch> sketches) =>
+        sketches.Count == 1 ? sketches[0].Members : CountUnionExactly(sketches) ?? EstimateUnion(sketches);
+
+    /// <returns>Null when there are more than are kept exactly.</returns>
+    private static long? CountUnionExactly(IReadOnlyList<CountedSketch> sketches)
     {
-        if (sketches.Count == 1)
-            return sketches[0].Members;
-        if (sketches.Sum(s => (long)s.Bytes.Length) < Registers)
+        if (sketches.Any(s => s.Bytes.Length == Registers))
+            return null;
+        var (union, next) = (ArrayPool<ulong>.Shared.Rent(2 * MaxExact), ArrayPool<ulong>.Shared.Rent(2 * MaxExact));
+        var count = 0;
+        for (var i = 0; i < sketches.Count && count <= MaxExact; i++)
         {
-            var union = new Sketch();
-            foreach (var sketch in sketches)
-                union.Unite(sketch.Bytes);
-            return union.Count();
+            count = Merge(union.AsSpan(0, count), MemoryMarshal.Cast<byte, ulong>(sketches[i].Bytes), next);
+            (union, next) = (next, union);
         }
 
-        // Too many to stay entries, unless most of them are the same: registers then take a fraction of the time of merging entries.
+        ArrayPool<ulong>.Shared.Return(union);
+        ArrayPool<ulong>.Shared.Return(next);
+        return count <= MaxExact ? count : null;
+    }
+
+    private static long EstimateUnion(IReadOnlyList<CountedSketch> sketches)
+    {
         var rented = ArrayPool<byte>.Shared.Rent(Registers);
         var registers = rented.AsSpan(0, Registers);
         registers.Clear();
@@ -75,94 +81,87 @@ public sealed class Sketch
     }
 
     /// <summary>Adds a visitor, who may be in it.</summary>
-    public void Add(long visitor)
-    {
-        var hash = (ulong)visitor;
-        var place = (uint)(hash >> (64 - EntryPrecision));
-        var rest = hash << EntryPrecision;
-        // As the lowest bit of a visitor is no hash, one that is all zeros ends there.
-        var rank = Math.Min(BitOperations.LeadingZeroCount(rest), HashBits - EntryPrecision) + 1;
-        Add((place << RankBits) | (uint)rank);
-    }
+    public void Add(long visitor) => Add((ulong)visitor & ~1UL);
 
     /// <summary>Adds all that are in another one.</summary>
-    public void Unite(Sketch other) => Unite(other.ToBytes());
-
-    private void Unite(ReadOnlySpan<byte> other)
+    public void Unite(Sketch other)
     {
-        if (_entries is not null && other.Length < Registers)
+        var bytes = other.ToBytes();
+        if (_hashes is not null && bytes.Length < Registers)
         {
-            foreach (var entry in MemoryMarshal.Cast<byte, uint>(other))
-                Add(entry);
+            foreach (var hash in MemoryMarshal.Cast<byte, ulong>(bytes))
+                Add(hash);
             return;
         }
 
         Settle();
         Spread();
-        Raise(_registers, other);
+        Raise(_registers, bytes);
     }
 
     /// <summary>About how many different ones there are.</summary>
     public long Count()
     {
         Settle();
-        if (_entries is not { } entries)
-            return Estimate(_registers);
-        // Linear counting: some of the entries stand for two visitors.
-        const double places = 1 << EntryPrecision;
-        return (long)Math.Round(places * Math.Log(places / (places - entries.Count)));
+        return _hashes?.Length ?? Estimate(_registers);
     }
 
     public byte[] ToBytes()
     {
         Settle();
-        return _entries is { } entries ? MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(entries)).ToArray() : _registers;
+        return _hashes is { } hashes ? MemoryMarshal.AsBytes(hashes.AsSpan()).ToArray() : _registers;
     }
 
-    private void Add(uint entry)
+    private void Add(ulong hash)
     {
-        if (_entries is null)
+        if (_hashes is null)
         {
-            Raise(_registers, entry);
+            Raise(_registers, hash);
             return;
         }
 
-        _added.Add(entry);
-        if (_added.Count > MaxEntries)
+        _added.Add(hash);
+        if (_added.Count > MaxExact)
             Settle();
     }
 
     /// <summary>Brings what was added where it belongs.</summary>
     private void Settle()
     {
-        if (_entries is null || _added.Count == 0)
+        if (_hashes is null || _added.Count == 0)
             return;
         _added.Sort();
-        var merged = new List<uint>(_entries.Count + _added.Count);
-        var (i, j) = (0, 0);
-        while (i < _entries.Count || j < _added.Count)
-        {
-            var entry = j == _added.Count || (i < _entries.Count && _entries[i] <= _added[j]) ? _entries[i++] : _added[j++];
-            // Those of one place stand together, the highest rank last.
-            if (merged.Count > 0 && merged[^1] >> RankBits == entry >> RankBits)
-                merged[^1] = entry;
-            else
-                merged.Add(entry);
-        }
-
-        (_entries, _added) = (merged, []);
-        if (_entries.Count > MaxEntries)
+        var merged = new ulong[_hashes.Length + _added.Count];
+        _hashes = merged[..Merge(_hashes, CollectionsMarshal.AsSpan(_added), merged)];
+        _added = [];
+        if (_hashes.Length > MaxExact)
             Spread();
     }
 
-    /// <summary>From entries to registers.</summary>
+    /// <summary>Of two sorted lists a sorted one in which each hash is once.</summary>
+    /// <returns>Its length.</returns>
+    private static int Merge(ReadOnlySpan<ulong> a, ReadOnlySpan<ulong> b, Span<ulong> merged)
+    {
+        var (i, j, count) = (0, 0, 0);
+        while (i < a.Length || j < b.Length)
+        {
+            var hash = j == b.Length || (i < a.Length && a[i] <= b[j]) ? a[i++] : b[j++];
+            if (count == 0 || merged[count - 1] != hash)
+                merged[count++] = hash;
+        }
+
+        return count;
+    }
+
+    /// <summary>From visitors to registers.</summary>
     private void Spread()
     {
-        if (_entries is not { } entries)
+        if (_hashes is not { } hashes)
             return;
         _registers = new byte[Registers];
-        _entries = null;
-        Raise(_registers, CollectionsMarshal.AsSpan(entries));
+        _hashes = null;
+        foreach (var hash in hashes)
+            Raise(_registers, hash);
     }
 
     /// <summary>Each register to what this other set, in either form, asks of it.</summary>
@@ -170,7 +169,8 @@ public sealed class Sketch
     {
         if (other.Length < Registers)
         {
-            Raise(registers, MemoryMarshal.Cast<byte, uint>(other));
+            foreach (var hash in MemoryMarshal.Cast<byte, ulong>(other))
+                Raise(registers, hash);
             return;
         }
 
@@ -180,20 +180,11 @@ public sealed class Sketch
             mine[i] = Vector.Max(mine[i], theirs[i]);
     }
 
-    private static void Raise(Span<byte> registers, ReadOnlySpan<uint> entries)
+    private static void Raise(Span<byte> registers, ulong hash)
     {
-        foreach (var entry in entries)
-            Raise(registers, entry);
-    }
-
-    private static void Raise(Span<byte> registers, uint entry)
-    {
-        var place = entry >> RankBits;
-        const int between = EntryPrecision - Precision;
-        // The bits of the place beyond the register's number come first in what is left of the hash.
-        var low = place & ((1 << between) - 1);
-        var rank = low != 0 ? BitOperations.LeadingZeroCount(low) - (32 - between) + 1 : between + (int)(entry & ((1 << RankBits) - 1));
-        ref var register = ref registers[(int)(place >> between)];
+        // A hash of which all the rest is zeros ends where its bits do.
+        var rank = Math.Min(BitOperations.LeadingZeroCount(hash << Precision), HashBits - Precision) + 1;
+        ref var register = ref registers[(int)(hash >> (64 - Precision))];
         register = Math.Max(register, (byte)rank);
     }
 
