@@ -19,6 +19,9 @@ internal static class AnalyticsBench
     private const int BatchSize = 1000;
     private const int Connections = 4;
     private const int Days = 365;
+    /// <summary>Rounds that do not count: the first answers pay for the compilers of .NET and the planner of PostgreSQL.</summary>
+    private const int WarmUp = 40;
+
     private static readonly DateTime From = new(2025, 1, 1, 0, 0, 0, DateTimeKind.Utc);
 
     // Rollups alone answer these, so that their cost does not grow.
@@ -136,7 +139,7 @@ internal static class AnalyticsBench
         {
             var (smalls, bigs) = (new List<double>(), new List<double>());
             var random = new Random(1);
-            for (var round = -3; round < rounds; round++)
+            for (var round = -WarmUp; round < rounds; round++)
             {
                 // Both sizes in turn, so that what else the machine does hits both.
                 var question = path(From.AddDays(random.Next(Days - 45)));
@@ -178,11 +181,18 @@ internal static class AnalyticsBench
 
         static async Task<double> ErrorAsync(Size size, JsonElement counts, DateTime from, DateTime to)
         {
-            var exact = await size.ScalarAsync($"""
-                select count(distinct visitor) from analytics.events
-                where visitor & 1 = 0 and occurred_at >= '{from:yyyy-MM-dd}Z' and occurred_at < '{to:yyyy-MM-dd}Z'
-                """);
-            return exact == 0 ? 0 : Math.Abs(counts.GetProperty("active").GetInt64() - exact) / (double)exact;
+            var worst = 0.0;
+            foreach (var (name, kind) in new[] { ("active", 0), ("anonymous", 1) })
+            {
+                var exact = await size.ScalarAsync($"""
+                    select count(distinct visitor) from analytics.events
+                    where visitor & 1 = {kind} and occurred_at >= '{from:yyyy-MM-dd}Z' and occurred_at < '{to:yyyy-MM-dd}Z'
+                    """);
+                if (exact > 0)
+                    worst = Math.Max(worst, Math.Abs(counts.GetProperty(name).GetInt64() - exact) / (double)exact);
+            }
+
+            return worst;
         }
     }
 
