@@ -1,4 +1,5 @@
 using System.Reflection;
+using Agency.Hosting;
 
 namespace Agency.Cli;
 
@@ -9,7 +10,7 @@ internal static class BuiltApps
     public static IReadOnlyList<Assembly> All { get; } = Load("FunctionApps");
 
     /// <summary>Everything that may carry migrations.</summary>
-    public static IReadOnlyList<Assembly> WithMigrations { get; } = [.. Load("Domains"), Assembly.Load("Agency.Embedded")];
+    public static IReadOnlyList<Assembly> WithMigrations { get; } = [.. Load("Domains"), .. AgencyHosting.EnginesWithMigrations];
 
     private static Assembly[] Load(string key) =>
     [

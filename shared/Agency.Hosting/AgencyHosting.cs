@@ -40,6 +40,9 @@ public static partial class AgencyHosting
         return builder;
     }
 
+    /// <summary>The engines that keep their state in PostgreSQL, and bring its tables.</summary>
+    public static IReadOnlyList<Assembly> EnginesWithMigrations { get; } = [typeof(EmbeddedServices).Assembly];
+
     /// <summary>The engine that the configuration names for a port; the first of the known ones when it names none.</summary>
     private static string Engine(ConfigurationManager settings, string port, params ReadOnlySpan<string> known)
     {

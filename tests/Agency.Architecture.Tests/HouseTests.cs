@@ -72,7 +72,10 @@ public sealed partial class HouseTests
             "Agency.Embedded" => ["Agency.Platform"],
             _ when name.StartsWith("Agency.Engines.", StringComparison.Ordinal) => ["Agency.Platform"],
             "Agency.Hosting" => ["Agency.Platform", "Agency.Embedded", .. references.Where(r => r.StartsWith("Agency.Engines.", StringComparison.Ordinal))],
-            _ => references,
+            // The command line hosts the apps, and brings what the domains need into the database.
+            "Agency.Cli" => ["Agency.Hosting", "@(Domain)", "@(FunctionApp)"],
+            _ when project.StartsWith("tests", StringComparison.Ordinal) => references,
+            _ => [],
         };
         Assert.Subset(allowed.ToHashSet(), references.ToHashSet());
     }
