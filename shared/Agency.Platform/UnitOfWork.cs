@@ -31,8 +31,9 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
 
     /// <summary>
     /// Runs a command in a transaction and commits it with its events. A deadlock or serialization failure runs it again, so
-    /// <paramref name="command"/> must do nothing but SQL and Append. What it throws undoes everything. A command that is done leaves a
-    /// row in the audit trail; one that is refused, or answered from what was stored, has done nothing and leaves none.
+    /// <paramref name="command"/> must do nothing but SQL and Append. A refusal undoes everything and keeps no <c>Idempotency-Key</c>,
+    /// whether it is thrown or answered with a status from 400. A command that is done leaves a row in the audit trail; one that is
+    /// refused, or answered from what was stored, has done nothing and leaves none.
     /// </summary>
     /// <returns>The command's answer. Given an <c>Idempotency-Key</c> that has one, the stored answer, and the command does not run.</returns>
     /// <exception cref="ProblemException">409 when the key's first request is still running; 422 when the key belongs to another request.</exception>
@@ -45,16 +46,23 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
                 if (key is not null && await key.ClaimAsync(this, cancel) is { } stored)
                     return stored;
                 var fresh = await command();
+                if (IsRefusal(fresh))
+                    return fresh;
                 if (key is not null)
                     await key.StoreAsync(this, fresh, cancel);
-                _audit = fresh.Status < 400 ? AuditEntry.Of(http, fresh) : null;
+                _audit = AuditEntry.Of(http, fresh);
                 return fresh;
             },
+            IsRefusal,
             cancel);
+
+        static bool IsRefusal(Answer answer) => answer.Status >= 400;
     }
 
     /// <summary>The same for work that no request started.</summary>
-    public async Task<T> TransactAsync<T>(Func<Task<T>> work, CancellationToken cancel)
+    public Task<T> TransactAsync<T>(Func<Task<T>> work, CancellationToken cancel) => TransactAsync(work, static _ => false, cancel);
+
+    private async Task<T> TransactAsync<T>(Func<Task<T>> work, Predicate<T> isRefusal, CancellationToken cancel)
     {
         if (_transaction is not null)
             throw new InvalidOperationException("A unit of work is one transaction; this one is already in it.");
@@ -68,6 +76,8 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
                 _connection = await database.App.OpenConnectionAsync(cancel);
                 _transaction = await _connection.BeginTransactionAsync(cancel);
                 var result = await work();
+                if (isRefusal(result))
+                    return result;
                 await FlushAsync(cancel);
                 // Once the commit is sent its outcome must be learned, also when the client has gone.
                 await _transaction.CommitAsync(CancellationToken.None);

@@ -1,5 +1,8 @@
 using System.Net;
+using Agency.Platform;
 using Agency.Testing;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Users.Tests;
 
@@ -68,6 +71,34 @@ public sealed class IdempotencyTests : IAsyncLifetime
         using var client = _host.Client();
         Assert.Equal(400, (await PostAsync(client, """{"email":"nonsense","name":"N"}""", "k")).Status);
         Assert.Equal(201, (await PostAsync(client, Body, "k")).Status);
+    }
+
+    [Fact]
+    public async Task A_refusal_that_a_command_answers_undoes_what_it_did_and_keeps_no_key()
+    {
+        await RunAsync(Problem.NotFound("thing").ToAnswer());
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>(
+            "select (select count(*) from users.users) + (select count(*) from platform.idempotency) + (select count(*) from platform.audit)"));
+        await RunAsync(Answer.NoContent());
+        await RunAsync(Problem.NotFound("thing").ToAnswer());
+        Assert.Equal(1, await _host.Database.ScalarAsync<long>("select count(*) from users.users"));
+        Assert.Equal(204, await _host.Database.ScalarAsync<int>("select status from platform.idempotency"));
+
+        async Task RunAsync(Answer answer)
+        {
+            await using var scope = _host.Services.CreateAsyncScope();
+            scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "tester");
+            var work = scope.ServiceProvider.GetRequiredService<UnitOfWork>();
+            var http = new DefaultHttpContext { Request = { Method = "POST", Path = "/things", Headers = { ["Idempotency-Key"] = "k" } } };
+            await work.RunAsync(
+                http.Request,
+                async () =>
+                {
+                    await work.ExecuteAsync($"insert into users.users (id, email, name) values ({Guid.NewGuid()}, 'ada@example.com', 'Ada')", CancellationToken.None);
+                    return answer;
+                },
+                CancellationToken.None);
+        }
     }
 
     [Theory]
