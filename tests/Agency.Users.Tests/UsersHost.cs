@@ -15,7 +15,7 @@ public sealed class UsersHost : IAsyncLifetime
     public async Task InitializeAsync() => Host = await TestHost.StartAsync(
     [
         typeof(CreateUser).Assembly, typeof(GetUser).Assembly, typeof(ListUsers).Assembly, typeof(UpdateUser).Assembly, typeof(DeleteUser).Assembly,
-        typeof(ProjectUserGraph).Assembly, typeof(RelatedUsers).Assembly, typeof(ProjectUserSearch).Assembly, typeof(SearchUsers).Assembly,
+        typeof(ProjectUserGraph).Assembly, typeof(ListRelatedUsers).Assembly, typeof(ProjectUserSearch).Assembly, typeof(SearchUsers).Assembly,
     ]);
 
     public async Task DisposeAsync() => await Host.DisposeAsync();
