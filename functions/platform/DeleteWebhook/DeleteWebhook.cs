@@ -17,9 +17,7 @@ public sealed class DeleteWebhook(UnitOfWork work)
             http,
             async () =>
             {
-                var version = await work.QueryFirstAsync($"select version from platform.webhooks where id = {id} for update", row => row.GetInt64(0), cancel);
-                if (Conditions.Refusal(expected, version, "webhook") is { } refusal)
-                    return refusal.ToAnswer();
+                await work.LockVersionAsync($"platform.webhooks where id = {id}", expected, "webhook", cancel);
                 await work.ExecuteAsync($"delete from platform.webhooks where id = {id}", cancel);
                 return Answer.NoContent();
             },

@@ -2,7 +2,6 @@ using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
-using Npgsql;
 
 namespace Agency.Users;
 
@@ -22,21 +21,12 @@ public sealed class CreateUser(UnitOfWork work)
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "users")] HttpRequest http, CancellationToken cancel)
     {
         var given = (await http.ReadAsync<CreateUserCommand>(CreateUserJson.Default, cancel)).Checked();
-        try
-        {
-            return await work.RunAsync(http, () => InsertAsync(given, cancel), cancel);
-        }
-        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
-        {
-            return problem.ToAnswer();
-        }
+        return await work.RunAsync(http, () => InsertAsync(given, cancel), cancel);
     }
 
     private async Task<Answer> InsertAsync(UserDetails given, CancellationToken cancel)
     {
         var user = await work.InsertUserAsync(given, cancel);
-        if (user is null)
-            return UserProblems.NoSuchReferrer.ToAnswer();
         return Answer.Created($"/users/{user.Id}", user, UsersJson.Default.UserDto, user.Version);
     }
 }

@@ -21,10 +21,7 @@ public sealed class DeleteUser(UnitOfWork work)
 
     private async Task<Answer> DeleteAsync(DeleteUserCommand command, CancellationToken cancel)
     {
-        var version = await work.QueryFirstAsync(
-            $"select version from users.users where id = {command.Id} for update", row => row.GetInt64(0), cancel);
-        if (Conditions.Refusal(command.Version, version, "user") is { } refusal)
-            return refusal.ToAnswer();
+        var version = await work.LockVersionAsync($"users.users where id = {command.Id}", command.Version, "user", cancel);
         await work.DeleteUserAsync(command.Id, version, cancel);
         return Answer.NoContent();
     }

@@ -1,4 +1,5 @@
 using Agency.Platform;
+using Npgsql;
 
 namespace Agency.Users;
 
@@ -8,30 +9,31 @@ namespace Agency.Users;
 /// </summary>
 public static class UserChanges
 {
-    /// <summary>Null when the referrer does not exist.</summary>
     /// <param name="given">Checked.</param>
-    public static async Task<UserDto?> InsertUserAsync(this UnitOfWork work, UserDetails given, CancellationToken cancel)
+    /// <exception cref="ProblemException">400: the referrer does not exist; 409: another user has the email or the external id.</exception>
+    public static async Task<UserDto> InsertUserAsync(this UnitOfWork work, UserDetails given, CancellationToken cancel)
     {
-        var user = await work.QueryFirstAsync(
+        var user = await KeepAsync(
+            work,
             $"""
             insert into users.users (id, email, name, country, tags, external_id, referred_by)
             select {Guid.CreateVersion7()}, {given.Email}, {given.Name}, {given.Country}, {given.Tags!.ToArray()}, {given.ExternalId}, {given.ReferredBy}
             where {given.ReferredBy} is null or exists (select from users.users where id = {given.ReferredBy})
             returning {UserDto.Columns}
             """,
-            UserDto.From,
             cancel);
-        if (user is not null)
-            work.Append(new UserCreatedEvent(user), user.Id, user.Version);
+        work.Append(new UserCreatedEvent(user), user.Id, user.Version);
         return user;
     }
 
-    /// <summary>Null when the referrer does not exist. One who has been deleted since may stay, else whoever was referred by one could not be changed any more.</summary>
+    /// <summary>A referrer who has been deleted since may stay, else whoever was referred by one could not be changed any more.</summary>
     /// <param name="id">A user that the transaction has locked.</param>
     /// <param name="given">Checked.</param>
-    public static async Task<UserDto?> ReplaceUserAsync(this UnitOfWork work, Guid id, UserDetails given, CancellationToken cancel)
+    /// <exception cref="ProblemException">400: the referrer does not exist; 409: another user has the email or the external id.</exception>
+    public static async Task<UserDto> ReplaceUserAsync(this UnitOfWork work, Guid id, UserDetails given, CancellationToken cancel)
     {
-        var user = await work.QueryFirstAsync(
+        var user = await KeepAsync(
+            work,
             $"""
             update users.users
             set email = {given.Email}, name = {given.Name}, country = {given.Country}, tags = {given.Tags!.ToArray()},
@@ -40,10 +42,8 @@ public static class UserChanges
                 or exists (select from users.users referrer where referrer.id = {given.ReferredBy} and referrer.id <> {id}))
             returning {UserDto.Columns}
             """,
-            UserDto.From,
             cancel);
-        if (user is not null)
-            work.Append(new UserUpdatedEvent(user), user.Id, user.Version);
+        work.Append(new UserUpdatedEvent(user), user.Id, user.Version);
         return user;
     }
 
@@ -54,5 +54,18 @@ public static class UserChanges
         var country = await work.QueryFirstAsync(
             $"delete from users.users where id = {id} returning country", row => row.IsDBNull(0) ? null : row.GetString(0), cancel);
         work.Append(new UserDeletedEvent(id, country), id, version + 1);
+    }
+
+    /// <param name="change">Finds no row when the referrer does not exist.</param>
+    private static async Task<UserDto> KeepAsync(UnitOfWork work, Sql change, CancellationToken cancel)
+    {
+        try
+        {
+            return await work.QueryFirstAsync(change, UserDto.From, cancel) ?? throw new ProblemException(UserProblems.NoSuchReferrer);
+        }
+        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
+        {
+            throw new ProblemException(problem);
+        }
     }
 }

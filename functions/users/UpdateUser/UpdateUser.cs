@@ -2,7 +2,6 @@ using System.Text.Json.Serialization;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
-using Npgsql;
 
 namespace Agency.Users;
 
@@ -26,25 +25,13 @@ public sealed class UpdateUser(UnitOfWork work)
     {
         var expected = http.IfMatch();
         var given = (await http.ReadAsync<UpdateUserCommand>(UpdateUserJson.Default, cancel)).Checked();
-        try
-        {
-            return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
-        }
-        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
-        {
-            return problem.ToAnswer();
-        }
+        return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
     }
 
     private async Task<Answer> ReplaceAsync(Guid id, long? expected, UserDetails given, CancellationToken cancel)
     {
-        // Locked, so that of two changes with one entity tag the second finds the first's version.
-        var version = await work.QueryFirstAsync($"select version from users.users where id = {id} for update", row => row.GetInt64(0), cancel);
-        if (Conditions.Refusal(expected, version, "user") is { } refusal)
-            return refusal.ToAnswer();
+        await work.LockVersionAsync($"users.users where id = {id}", expected, "user", cancel);
         var user = await work.ReplaceUserAsync(id, given, cancel);
-        if (user is null)
-            return UserProblems.NoSuchReferrer.ToAnswer();
         return Answer.Ok(user, UsersJson.Default.UserDto, user.Version);
     }
 }
