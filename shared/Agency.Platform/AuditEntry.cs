@@ -12,6 +12,9 @@ internal sealed record AuditEntry(string Function, string Method, string Path, s
     /// <summary>A command that touches more says so in its events; a row here stays small.</summary>
     private const int MaxSubjects = 100;
 
+    /// <summary>The id of the message that brought it, when another system did.</summary>
+    public string? MessageId { get; init; }
+
     public static AuditEntry Of(HttpRequest http, Answer answer)
     {
         var address = http.HttpContext.Connection.RemoteIpAddress;
@@ -27,8 +30,8 @@ internal sealed record AuditEntry(string Function, string Method, string Path, s
         string[] subjects = events.Count > 0 ? [.. events.Select(e => e.Subject).Distinct().Take(MaxSubjects)] : Location is null ? [] : [Location[(Location.LastIndexOf('/') + 1)..]];
         string[] types = [.. events.Select(e => e.Type).Distinct()];
         return $"""
-            insert into platform.audit (tenant_id, subject, action, method, path, subjects, event_types, remote_address, trace_id, status)
-            values ({caller.Tenant}, {caller.Subject}, {Function}, {Method}, {Path}, {subjects}, {types}, {RemoteAddress}::inet, {TraceId}, {Status})
+            insert into platform.audit (tenant_id, subject, action, method, path, subjects, event_types, remote_address, trace_id, status, message_id)
+            values ({caller.Tenant}, {caller.Subject}, {Function}, {Method}, {Path}, {subjects}, {types}, {RemoteAddress}::inet, {TraceId}, {Status}, {MessageId})
             """;
     }
 }

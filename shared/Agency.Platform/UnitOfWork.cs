@@ -59,6 +59,19 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
         static bool IsRefusal(Answer answer) => answer.Status >= 400;
     }
 
+    /// <summary>
+    /// The same for a message by which another system tells of a change, and which is known by its id instead of an <c>Idempotency-Key</c>.
+    /// What records events leaves a row in the audit trail that names the message.
+    /// </summary>
+    public Task<T> HandleAsync<T>(HttpRequest http, string messageId, Func<Task<T>> handle, CancellationToken cancel) => TransactAsync(
+        async () =>
+        {
+            var result = await handle();
+            _audit = _events.Count > 0 ? AuditEntry.Of(http, Answer.NoContent()) with { MessageId = messageId } : null;
+            return result;
+        },
+        cancel);
+
     /// <summary>The same for work that no request started.</summary>
     public Task<T> TransactAsync<T>(Func<Task<T>> work, CancellationToken cancel) => TransactAsync(work, static _ => false, cancel);
 
@@ -108,6 +121,10 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
             throw new InvalidOperationException("There is no transaction to follow.");
         _afterCommit.Add(then);
     }
+
+    /// <summary>Waits until no other transaction of the organisation has the lock of this name, and has it until the transaction ends.</summary>
+    public Task LockAsync(string name, CancellationToken cancel) =>
+        ExecuteAsync($"select pg_advisory_xact_lock(hashtextextended(current_setting('agency.tenant') || ' ' || {name}, 0))", cancel);
 
     /// <summary>Records an event; it is written when the transaction commits.</summary>
     /// <param name="data">The event.</param>

@@ -240,6 +240,50 @@ public sealed class ClerkWebhookTests : IAsyncLifetime
         Assert.Single(await UsersAsync("org_1"));
     }
 
+    [Fact]
+    public async Task A_conflict_in_one_organisation_holds_up_no_other()
+    {
+        await ConfigureAsync(("Clerk:WebhookSecrets", Secret));
+        await TellAsync(User("created", "user_1", 1000, "ada@example.com", "Ada"));
+        foreach (var n in new[] { 1, 2, 3 })
+            await TellAsync(Membership("created", $"orgmem_{n}", $"org_{n}", "user_1", "ada@example.com"));
+        // The first organisation in any order has another user with the new address.
+        using var client = _host.Client(organisation: "org_1");
+        Assert.Equal(HttpStatusCode.Created, (await client.SendJsonAsync(HttpMethod.Post, "/users", """{"email":"new@example.com","name":"New"}""")).StatusCode);
+        var update = User("updated", "user_1", 2000, "new@example.com", "Ada");
+        // Whom the organisation knows by the old address is not the one with the new.
+        Assert.Equal(HttpStatusCode.Conflict, (await SendAsync(update, "msg_again")).StatusCode);
+        Assert.Equal(2, (await UsersAsync("org_1")).Count);
+        foreach (var organisation in new[] { "org_2", "org_3" })
+            Assert.Equal("new@example.com", Assert.Single(await UsersAsync(organisation)).GetProperty("email").GetString());
+
+        // Nor does it keep the user where the membership has ended.
+        Assert.Equal(HttpStatusCode.Conflict, (await SendAsync(Membership("deleted", "orgmem_3", "org_3", "user_1", "new@example.com"))).StatusCode);
+        Assert.Empty(await UsersAsync("org_3"));
+        await _database.RunAsync("delete from users.users where tenant_id = 'org_1' and external_id is null");
+        await TellAsync(update, "msg_again");
+        Assert.Equal("new@example.com", Assert.Single(await UsersAsync("org_1")).GetProperty("email").GetString());
+    }
+
+    [Fact]
+    public async Task What_clerk_changes_is_in_the_audit_trail_of_each_organisation_with_its_message()
+    {
+        await ConfigureAsync(("Clerk:WebhookSecrets", Secret));
+        await TellAsync(User("created", "user_1", 1000, "ada@example.com", "Ada"), "msg_0");
+        await TellAsync(Membership("created", "orgmem_1", "org_1", "user_1", "ada@example.com"), "msg_1");
+        await TellAsync(Membership("created", "orgmem_2", "org_2", "user_1", "ada@example.com"), "msg_2");
+        await TellAsync(User("updated", "user_1", 2000, "new@example.com", "Ada"), "msg_3");
+        await TellAsync(User("updated", "user_1", 2000, "new@example.com", "Ada"), "msg_3");
+        await TellAsync(User("updated", "user_1", 3000, "new@example.com", "Ada"), "msg_4");
+        Assert.Equal(
+            ["org_1 clerk ReceiveClerkWebhook msg_1 user-created", "org_1 clerk ReceiveClerkWebhook msg_3 user-updated",
+             "org_2 clerk ReceiveClerkWebhook msg_2 user-created", "org_2 clerk ReceiveClerkWebhook msg_3 user-updated"],
+            await _database.QueryAsync<string>("""
+                select concat_ws(' ', tenant_id, subject, action, message_id, split_part(event_types[1], '.', 3)) from platform.audit order by tenant_id, id
+                """));
+        Assert.Equal(4, await _database.ScalarAsync<long>("select count(*) from platform.audit where cardinality(subjects) = 1 and trace_id is not null and remote_address is not null"));
+    }
+
     [Theory]
     [InlineData("svix-id")]
     [InlineData("svix-timestamp")]

@@ -15,9 +15,11 @@ namespace Agency.PlatformFunctions;
 /// <param name="EventTypes">The types of the events that it recorded.</param>
 /// <param name="RemoteAddress">The address that the connection came from; a proxy's, when there is one in front.</param>
 /// <param name="Status">The HTTP status that it was answered with.</param>
+/// <param name="MessageId">The id of the message that brought it, when another system did.</param>
 public sealed record AuditDto(
     long Id, DateTimeOffset At, string Subject, string Action, string Method, string Path, IReadOnlyList<string> Subjects,
-    IReadOnlyList<string> EventTypes, string? RemoteAddress, string? TraceId, int Status);
+    IReadOnlyList<string> EventTypes, string? RemoteAddress, string? TraceId, int Status,
+    string? MessageId);
 
 /// <param name="Subject">Who called.</param>
 /// <param name="Action">The function's name.</param>
@@ -47,7 +49,7 @@ public sealed class ListAudit(UnitOfWork work)
         Sql to = query.Time("to") is { } end ? $"and at < {end}" : Sql.Empty;
         var entries = await work.QueryAsync(
             $"""
-            select id, at, subject, action, method, path, subjects, event_types, host(remote_address), trace_id, status
+            select id, at, subject, action, method, path, subjects, event_types, host(remote_address), trace_id, status, message_id
             from platform.audit
             where id < {before} {subject} {action} {from} {to}
             order by id desc
@@ -56,7 +58,7 @@ public sealed class ListAudit(UnitOfWork work)
             row => new AuditDto(
                 row.GetInt64(0), row.GetFieldValue<DateTimeOffset>(1), row.GetString(2), row.GetString(3), row.GetString(4), row.GetString(5),
                 row.GetFieldValue<string[]>(6), row.GetFieldValue<string[]>(7), row.IsDBNull(8) ? null : row.GetString(8),
-                row.IsDBNull(9) ? null : row.GetString(9), row.GetInt32(10)),
+                row.IsDBNull(9) ? null : row.GetString(9), row.GetInt32(10), row.IsDBNull(11) ? null : row.GetString(11)),
             cancel);
         return query.Page(entries, limit, entry => entry.Id, ListAuditJson.Default.IReadOnlyListAuditDto);
     }

@@ -3,7 +3,6 @@ using Agency.Platform;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
-using Npgsql;
 
 namespace Agency.Users;
 
@@ -35,32 +34,39 @@ public sealed class ReceiveClerkWebhook(ClerkOptions clerk, Database database, U
         try
         {
             if (JsonSerializer.Deserialize(body.Span, ClerkJson.Default.ClerkMessage) is { } message && ClerkNews.From(message) is { } news)
-                await HandleAsync(news, messageId, cancel);
+                return await HandleAsync(http, news, messageId, cancel);
             return Answer.NoContent();
         }
         catch (JsonException malformed)
         {
             return RequestBody.Malformed(malformed).ToAnswer();
         }
-        catch (PostgresException taken) when (UserProblems.For(taken) is { } problem)
-        {
-            return problem.ToAnswer();
-        }
     }
 
     /// <summary>
-    /// First what is known, then organisation by organisation what follows from it, each in its own transaction. After a crash in between Clerk
-    /// sends the message again, and those that have followed already do nothing.
+    /// First what is known, then organisation by organisation what follows from it, each in its own transaction. After a crash in between, or
+    /// when one could not follow, Clerk sends the message again, and those that have followed already do nothing.
     /// </summary>
-    private async Task HandleAsync(ClerkNews news, string messageId, CancellationToken cancel)
+    private async Task<Answer> HandleAsync(HttpRequest http, ClerkNews news, string messageId, CancellationToken cancel)
     {
         var user = await ClerkUser.LearnAsync(database, news, cancel);
         var (members, left) = clerk.Organisation is { } all ? ([all], []) : (user.Organisations, user.Left);
-        foreach (var organisation in members.Concat(left))
+        var answer = Answer.NoContent();
+        // Whom to forget first: nothing that another organisation has may keep a user in one that the user has left.
+        foreach (var organisation in left.Concat(members))
         {
             caller.Become(organisation, "clerk");
             var isMember = !user.Deleted && members.Contains(organisation);
-            await work.TransactAsync(() => user.FollowAsync(work, isMember, messageId, cancel), cancel);
+            try
+            {
+                await work.HandleAsync(http, messageId, () => user.FollowAsync(work, isMember, messageId, cancel), cancel);
+            }
+            catch (ProblemException conflict)
+            {
+                answer = conflict.Problem.ToAnswer();
+            }
         }
+
+        return answer;
     }
 }
