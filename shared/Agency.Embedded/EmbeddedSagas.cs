@@ -81,7 +81,7 @@ public sealed class EmbeddedSagas(UnitOfWork work, LogSignal signals) : ISagaEng
         {
             if (await LockAsync(id, cancel) is not { } saga)
                 return SagaReply.Unknown;
-            if (saga.Status is SagaStatus.Completed or SagaStatus.Compensated)
+            if (saga.Status is SagaStatus.Completed or SagaStatus.Compensated or SagaStatus.Failed)
                 return SagaReply.Finished;
             if (await work.ExecuteAsync(
                 $"""

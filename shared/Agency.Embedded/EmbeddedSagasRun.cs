@@ -34,9 +34,16 @@ internal sealed record SagaMove(SagaStatus Status, int Step, TimeSpan? DueIn, st
 /// <param name="Orphaned">True when the worker before has not ended its attempt.</param>
 /// <param name="Cancelled">True when somebody has asked it to stop.</param>
 /// <param name="EndsAs">While compensating: what it will be.</param>
+/// <param name="StoredDefinition">JSON that is read when it is asked for, so that one saga which cannot be read is no other's trouble.</param>
+/// <param name="StoredData">The same.</param>
 internal sealed record SagaClaim(
     string Tenant, string Id, long Fence, SagaStatus Status, int Step, int Attempt, bool Orphaned, bool Cancelled, SagaStatus? EndsAs,
-    SagaDefinition Definition, byte[] Input, Dictionary<string, JsonElement> Data);
+    byte[] StoredDefinition, byte[] Input, byte[] StoredData)
+{
+    public SagaDefinition Definition => field ??= SagaDefinition.FromJson(StoredDefinition);
+
+    public Dictionary<string, JsonElement> Data => field ??= JsonSerializer.Deserialize(StoredData, SagaJson.Default.DictionaryStringJsonElement)!;
+}
 
 /// <summary>
 /// Takes one saga one move further, in one transaction of the saga's organisation: what the activity changed, the results, the history
@@ -56,17 +63,43 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
         await using var scope = scopes.CreateAsyncScope();
         scope.ServiceProvider.GetRequiredService<Caller>().Become(claim.Tenant, claim.Id);
         var move = new Mover(claim, scope.ServiceProvider.GetRequiredService<UnitOfWork>());
-        var step = claim.Definition.Steps[claim.Step];
         try
         {
-            if (step is ActivityStep activity)
-                await AttemptAsync(claim, activity, scope.ServiceProvider, move, stopping);
-            else
-                await move.InTransactionAsync(row => row.Cancelled ? TurnBackAsync(move, claim.Step, row, "Cancelled.") : PassTimeAsync(step, row, move), stopping);
+            await MoveAsync(claim, scope.ServiceProvider, move, stopping);
         }
         catch (LeaseLostException)
         {
-            LogLost(claim.Id, claim.Tenant, step.Name);
+            LogLost(claim.Id, claim.Tenant, claim.Step);
+        }
+    }
+
+    private async Task MoveAsync(SagaClaim claim, IServiceProvider services, Mover move, CancellationToken stopping)
+    {
+        SagaStep step;
+        try
+        {
+            step = claim.Definition.Steps[claim.Step];
+        }
+        catch (Exception newer) when (newer is JsonException or NotSupportedException)
+        {
+            LogUnreadable(newer, claim.Id, claim.Tenant);
+            await move.ReleaseAsync(ElsewhereDelay, "This process cannot read the saga's definition, which may be of a newer version.");
+            return;
+        }
+
+        try
+        {
+            _ = claim.Data;
+            if (step is ActivityStep activity)
+                await AttemptAsync(claim, activity, services, move, stopping);
+            else
+                await move.InTransactionAsync(row => row.Cancelled ? TurnBackAsync(move, claim.Step, row, "Cancelled.") : PassTimeAsync(step, row, move), stopping);
+        }
+        catch (JsonException unreadable)
+        {
+            // It will not be readable next time either, and to take anything back needs it too.
+            LogUnreadable(unreadable, claim.Id, claim.Tenant);
+            await move.InTransactionAsync(_ => move.FailAsync($"{step.Name}: what is stored of the saga cannot be read: {FailureText.Of(unreadable)}"), CancellationToken.None);
         }
     }
 
@@ -197,8 +230,11 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
     [LoggerMessage(Level = LogLevel.Warning, Message = "Saga {Saga} of {Tenant}: {Step} failed at attempt {Attempt}.")]
     private partial void LogFailed(Exception failure, string saga, string tenant, string step, int attempt);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Saga {Saga} of {Tenant}: another worker has taken {Step}; what was done here is undone.")]
-    private partial void LogLost(string saga, string tenant, string step);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Saga {Saga} of {Tenant}: another worker has taken step {Step}; what was done here is undone.")]
+    private partial void LogLost(string saga, string tenant, int step);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "What is stored of saga {Saga} of {Tenant} cannot be read.")]
+    private partial void LogUnreadable(Exception failure, string saga, string tenant);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Saga {Saga} needs the activity {Activity}, which this process does not have.")]
     private partial void LogElsewhere(string saga, string activity);
@@ -258,7 +294,7 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
                     wait_until = case when {to.Waits} then clock_timestamp() + {to.DueIn}::interval end,
                     due_at = case when exists (select from embedded.saga_signals g where g.saga_id = sagas.id and g.name = {to.WaitingFor})
                         then clock_timestamp() else clock_timestamp() + {to.DueIn}::interval end,
-                    data = {new Json(JsonSerializer.SerializeToUtf8Bytes(data, SagaJson.Default.DictionaryStringJsonElement))},
+                    data = {Stored(data)},
                     lease_until = null, version = version + 1, updated_at = clock_timestamp(),
                     finished_at = case when {to.IsEnd} then clock_timestamp() end
                 where id = {claim.Id}
@@ -266,6 +302,20 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
                 CancellationToken.None);
             if (to.IsEnd)
                 await NoteAsync(SagaEventKind.Finished, wholeSaga: true);
+        }
+
+        public async Task FailAsync(string error)
+        {
+            await work.ExecuteAsync(
+                $"""
+                update embedded.sagas
+                set status = {SagaStatus.Failed.Word()}, attempt = 0, error = {error}, waiting_for = null, wait_until = null, due_at = null, lease_until = null,
+                    version = version + 1, updated_at = clock_timestamp(), finished_at = clock_timestamp()
+                where id = {claim.Id}
+                """,
+                CancellationToken.None);
+            await NoteAsync(SagaEventKind.Failed, error: error);
+            await NoteAsync(SagaEventKind.Finished, wholeSaga: true);
         }
 
         public Task<int> StayAsync() => work.ExecuteAsync(
@@ -290,6 +340,19 @@ public sealed partial class EmbeddedSagasRun(IServiceScopeFactory scopes, SagaCa
                 """,
                 CancellationToken.None),
             CancellationToken.None);
+
+        /// <exception cref="JsonException">An element cannot be written: it is nested too deep, or its text holds half a surrogate pair.</exception>
+        private static Json Stored(Dictionary<string, JsonElement> data)
+        {
+            try
+            {
+                return new(JsonSerializer.SerializeToUtf8Bytes(data, SagaJson.Default.DictionaryStringJsonElement));
+            }
+            catch (InvalidOperationException unwritable)
+            {
+                throw new JsonException(unwritable.Message, unwritable);
+            }
+        }
 
         private async Task<Row> LockAsync(CancellationToken cancel) => await work.QueryFirstAsync(
             $"""

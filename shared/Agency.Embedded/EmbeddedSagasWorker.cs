@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Text.Json;
 using Agency.Platform;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -152,8 +151,7 @@ public sealed partial class EmbeddedSagasWorker(
             claims.Add(new(
                 reader.GetString(0), reader.GetString(1), reader.GetInt64(2), SagaWords.Status(reader.GetString(3)), reader.GetInt32(4),
                 reader.GetInt32(5), reader.GetBoolean(6), reader.GetBoolean(7), reader.IsDBNull(8) ? null : SagaWords.Status(reader.GetString(8)),
-                SagaDefinition.FromJson(reader.GetFieldValue<byte[]>(9)), reader.GetFieldValue<byte[]>(10),
-                JsonSerializer.Deserialize(reader.GetFieldValue<byte[]>(11), SagaJson.Default.DictionaryStringJsonElement)!));
+                reader.GetFieldValue<byte[]>(9), reader.GetFieldValue<byte[]>(10), reader.GetFieldValue<byte[]>(11)));
         await reader.NextResultAsync(cancel);
         await reader.ReadAsync(cancel);
         var next = reader.IsDBNull(0) ? options.Poll : reader.GetTimeSpan(0);

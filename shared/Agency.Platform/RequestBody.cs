@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Collections.Concurrent;
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
@@ -9,7 +8,11 @@ using Microsoft.AspNetCore.Http;
 
 namespace Agency.Platform;
 
-/// <summary>Reads a command from a request: media type, size, JSON, then the record's validation attributes.</summary>
+/// <summary>
+/// Reads a command from a request: media type, size, and JSON that fits the record. A record's validation attributes are what clients are told
+/// in the OpenAPI document; the rules themselves are the record's own, as they hold for its trimmed values and are all named at once. The
+/// conformance tests hold each route to its document.
+/// </summary>
 public static class RequestBody
 {
     /// <summary>Bytes; a route that takes more says so with <see cref="MaxBodyAttribute"/>.</summary>
@@ -28,7 +31,7 @@ public static class RequestBody
         MaxDepth = 32,
     };
 
-    /// <summary>The body as a valid <typeparamref name="T"/>.</summary>
+    /// <summary>The body as a <typeparamref name="T"/>.</summary>
     /// <param name="http">The request.</param>
     /// <param name="json">The slice's JSON context. Its options do not count: a request is read strictly, unknown fields refused.</param>
     /// <param name="cancel">Ends the reading.</param>
@@ -46,10 +49,28 @@ public static class RequestBody
             throw new ProblemException(Malformed(malformed));
         }
 
-        if (command is null)
-            throw new ProblemException(Problem.Validation("$", "The body must be a JSON object, not null."));
-        Validate(command);
-        return command;
+        return command ?? throw new ProblemException(Problem.Validation("$", "The body must be a JSON object, not null."));
+    }
+
+    /// <summary>
+    /// The body's bytes, which are JSON of any shape that can be kept and read again: not nested deeper than a command may be, and its text such
+    /// as the database holds.
+    /// </summary>
+    /// <exception cref="ProblemException">415, 413, or 400.</exception>
+    public static async Task<ReadOnlyMemory<byte>> ReadAnyJsonAsync(this HttpRequest http, CancellationToken cancel)
+    {
+        var body = await http.ReadJsonBytesAsync(cancel);
+        try
+        {
+            if (!HoldsOnlyText(body.Span))
+                throw new ProblemException(Problem.Of(400, "malformed-json", "The body does not fit", "The body holds text with NUL or half a surrogate pair."));
+        }
+        catch (JsonException malformed)
+        {
+            throw new ProblemException(Malformed(malformed));
+        }
+
+        return body;
     }
 
     /// <summary>The body's bytes, once its media type and size are right. The bytes are kept for the request's fingerprint.</summary>
@@ -99,17 +120,23 @@ public static class RequestBody
         };
     }
 
-    /// <summary>Checks the validation attributes of a record.</summary>
-    /// <exception cref="ProblemException">400 naming the fields.</exception>
-    public static void Validate(object command)
+    /// <summary>Whether no escape in the JSON stands for NUL or half a surrogate pair. In plain sight UTF-8 has no such halves, and JSON no NUL.</summary>
+    private static bool HoldsOnlyText(ReadOnlySpan<byte> json)
     {
-        var results = new List<ValidationResult>();
-        if (Validator.TryValidateObject(command, new ValidationContext(command), results, validateAllProperties: true))
-            return;
-        throw new ProblemException(Problem.Validation(results
-            .SelectMany(r => r.MemberNames.DefaultIfEmpty("$"), (r, member) => (Member: JsonNamingPolicy.CamelCase.ConvertName(member), r.ErrorMessage))
-            .GroupBy(r => r.Member, r => r.ErrorMessage ?? "Not valid.")
-            .ToDictionary(g => g.Key, g => g.ToArray())));
+        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = StrictOptions.MaxDepth });
+        try
+        {
+            while (reader.Read())
+                if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName && reader.ValueIsEscaped
+                    && reader.GetString()!.Contains('\0', StringComparison.Ordinal))
+                    return false;
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            // How the reader says that an escape is half a surrogate pair.
+            return false;
+        }
     }
 
     private static JsonTypeInfo<T> StrictInfo<T>(IJsonTypeInfoResolver resolver) => (JsonTypeInfo<T>)Strict.GetOrAdd(

@@ -66,6 +66,9 @@ public enum SagaStatus
 
     /// <summary>Ended on request; all is taken back.</summary>
     Cancelled,
+
+    /// <summary>Ended where it was, with nothing taken back, as what is stored of it cannot be read; the error says why.</summary>
+    Failed,
 }
 
 /// <summary>Something that happened to a saga.</summary>

@@ -72,6 +72,29 @@ public sealed class EmbeddedSagaTests : SagaEngineContract
         Assert.Equal(["reserve-stock", "charge-payment", "charge-payment", "refund-payment", "release-stock"], await EffectsAsync(id));
     }
 
+    public static TheoryData<string> Unwritable => ["""{"a":"\ud800"}""", new string('[', 64) + new string(']', 64)];
+
+    [Theory]
+    [MemberData(nameof(Unwritable))]
+    public async Task A_saga_that_was_told_what_it_cannot_keep_fails_and_says_so(string data)
+    {
+        var id = await StartAsync(Orders.Fulfilment);
+        await UntilAsync(id, s => s.WaitingFor == "shipped");
+        Assert.Equal(SagaReply.Accepted, await SignalAsync(id, "shipped", data));
+        await FailedAsync(id);
+    }
+
+    [Fact]
+    public async Task A_saga_whose_results_cannot_be_read_fails_and_holds_up_no_other()
+    {
+        var id = await StartAsync(Orders.Fulfilment);
+        await UntilAsync(id, s => s.WaitingFor == "shipped");
+        await Host.Database.RunAsync(
+            $"update embedded.sagas set data = (repeat('[', 70) || repeat(']', 70))::json, due_at = now() where id = '{id}'");
+        await FailedAsync(id);
+        await UntilAsync(await StartAsync(Orders.Plain), s => s.Status == SagaStatus.Completed);
+    }
+
     [Fact]
     public async Task A_process_without_the_definition_leaves_a_saga_alone()
     {
@@ -164,5 +187,16 @@ public sealed class EmbeddedSagaTests : SagaEngineContract
     protected override void Configure(FunctionsApplicationBuilder builder)
     {
         // The embedded engine is the default.
+    }
+
+    private async Task FailedAsync(string id)
+    {
+        var saga = await UntilAsync(id, s => s.Status == SagaStatus.Failed);
+        Assert.StartsWith("shipped: what is stored of the saga cannot be read: ", saga.Error, StringComparison.Ordinal);
+        Assert.Equal((null, null, null), (saga.Step, saga.WaitingFor, saga.NextDueAt));
+        Assert.NotNull(saga.FinishedAt);
+        Assert.Equal(["failed shipped", "finished"], Told(saga)[^2..]);
+        Assert.Equal(SagaReply.Finished, await SignalAsync(id, "shipped"));
+        Assert.Equal(SagaReply.Finished, await CancelAsync(id));
     }
 }

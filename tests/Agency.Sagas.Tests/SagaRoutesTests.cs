@@ -65,6 +65,10 @@ public sealed class SagaRoutesTests : IAsyncLifetime
     [InlineData("""{"carrier":""")]
     [InlineData("not json")]
     [InlineData("{} {}")]
+    [InlineData("""{"a":"\ud800"}""")]
+    [InlineData("""{"\udc00":1}""")]
+    [InlineData("""{"a":"\u0000"}""")]
+    [InlineData("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]")]
     public async Task A_signal_whose_body_is_not_json_is_refused_and_not_kept(string body)
     {
         var id = await WaitingAsync();
@@ -72,6 +76,17 @@ public sealed class SagaRoutesTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.BadRequest, refused.StatusCode);
         Assert.Equal("application/problem+json", refused.Content.Headers.ContentType!.MediaType);
         Assert.Empty(await _host.Database.QueryAsync<string>("select name from embedded.saga_signals"));
+    }
+
+    [Theory]
+    [InlineData("""{"carrier":"\ud83d\ude00"}""")]
+    [InlineData("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]")]
+    public async Task A_signal_that_is_taken_can_be_kept(string body)
+    {
+        var id = await WaitingAsync();
+        Assert.Equal(HttpStatusCode.Accepted, (await _client.SendJsonAsync(HttpMethod.Post, $"/sagas/{id}/signals/shipped", body)).StatusCode);
+        await HttpTesting.EventuallyAsync(
+            () => _host.Database.ScalarAsync<long>("select count(*) from embedded.saga_history where step = 'shipped' and kind = 'completed'"), count => count == 1);
     }
 
     [Fact]

@@ -17,17 +17,8 @@ public sealed class SignalSaga(UnitOfWork work, ISagaEngine sagas)
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "sagas/{id}/signals/{name}")] HttpRequest http,
         string id, string name, CancellationToken cancel)
     {
-        var data = await ReadAsync(http, cancel);
-        return await work.RunAsync(http, async () => (await sagas.SignalAsync(id, name, data, cancel)).ToAnswer(id), cancel);
-    }
-
-    private static async Task<ReadOnlyMemory<byte>> ReadAsync(HttpRequest http, CancellationToken cancel)
-    {
         // Neither a length nor chunks: no body.
-        if (http.ContentLength is null or 0 && http.Headers.TransferEncoding.Count == 0)
-            return default;
-        var json = await http.ReadJsonBytesAsync(cancel);
-        using var parsed = JsonDocument.Parse(json);
-        return json;
+        var data = http.ContentLength is null or 0 && http.Headers.TransferEncoding.Count == 0 ? default : await http.ReadAnyJsonAsync(cancel);
+        return await work.RunAsync(http, async () => (await sagas.SignalAsync(id, name, data, cancel)).ToAnswer(id), cancel);
     }
 }
