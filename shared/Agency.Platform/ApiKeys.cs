@@ -15,6 +15,7 @@ public static class ApiKey
     public const long OnlyVersion = 1;
 
     private const string Start = "ak_";
+    private const string SubjectStart = "api-key:";
     private const int PrefixLength = 16;
     private const int Length = 3 + PrefixLength + 1 + 64;
 
@@ -27,20 +28,27 @@ public static class ApiKey
     public static string? Prefix(string key) =>
         key.Length == Length && key[Start.Length + PrefixLength] == '_' ? key.Substring(Start.Length, PrefixLength) : null;
 
+    /// <summary>What a caller with this key is called.</summary>
+    public static string Subject(Guid id) => SubjectStart + id;
+
+    /// <summary>The key that a caller has come with; null for a user.</summary>
+    public static Guid? IdOf(string subject) =>
+        subject.StartsWith(SubjectStart, StringComparison.Ordinal) && Guid.TryParseExact(subject.AsSpan(SubjectStart.Length), "D", out var id) ? id : null;
+
     public static byte[] Hash(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
 }
 
 /// <summary>
-/// Tells whose an API key is. What the database says of a prefix is remembered for <see cref="Remembered"/>, also that it says nothing. So a
+/// Tells whose an API key is. What the database says of a prefix is remembered for 30 seconds, also that it says nothing. So a
 /// revoked key is refused at once by the process that revoked it, and by the others after that time at the latest.
 /// </summary>
 public sealed class ApiKeys(Database database, TimeProvider clock)
 {
     /// <summary>How long another process may still accept a revoked key.</summary>
-    public static readonly TimeSpan Remembered = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Remembered = TimeSpan.FromSeconds(30);
 
     /// <summary>How exactly it is known when a key was last used.</summary>
-    public static readonly TimeSpan UseGranularity = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan UseGranularity = TimeSpan.FromMinutes(10);
 
     /// <summary>Prefixes in each table. Full, it is emptied; those that are nobody's have their own, so that guesses do not push out keys in use.</summary>
     private const int Capacity = 10_000;
@@ -96,7 +104,7 @@ public sealed class ApiKeys(Database database, TimeProvider clock)
         }
 
         var id = row.GetGuid(0);
-        var identity = new Identity(row.GetString(1), $"api-key:{id}", row.GetFieldValue<string[]>(3).ToHashSet(StringComparer.Ordinal));
+        var identity = new Identity(row.GetString(1), ApiKey.Subject(id), row.GetFieldValue<string[]>(3).ToHashSet(StringComparer.Ordinal));
         var known = new Known(id, identity, row.GetFieldValue<byte[]>(2), Time(row, 4), now, Time(row, 5));
         lock (_gate)
             if (before == _revocations)

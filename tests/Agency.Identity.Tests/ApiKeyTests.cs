@@ -239,6 +239,94 @@ public sealed class ApiKeyTests : IAsyncLifetime
         Assert.Equal(status, (int)await RevokeAsync(client, made.Id, ifMatch));
     }
 
+    [Fact]
+    public async Task An_organisation_has_a_limited_number_of_keys_that_have_not_ended()
+    {
+        using var client = _host.Client(AllScopes);
+        await CreateAsync(client, $$"""{"name":"short","scopes":["platform:read"],"expiresAt":"{{_clock.GetUtcNow().AddSeconds(10):O}}"}""");
+        await _host.Database.RunAsync($"""
+            insert into platform.api_keys (id, tenant_id, name, prefix, secret_hash, scopes, created_by)
+            select gen_random_uuid(), 'acme', 'k', 'p' || n, sha256('x'), '{"{}"}', 'tester' from generate_series(2, {CreateApiKey.Most - 1}) n
+            """);
+        // Of several at once one is the last.
+        var statuses = (await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => AskAsync()))).Select(answer => answer.StatusCode).ToList();
+        Assert.Single(statuses, HttpStatusCode.Created);
+        Assert.Equal(7, statuses.Count(status => status == HttpStatusCode.Conflict));
+        Assert.Equal("urn:agency:problem:too-many-api-keys", (await (await AskAsync()).JsonAsync()).GetProperty("type").GetString());
+        using var stranger = _host.Client(AllScopes, "globex");
+        await CreateAsync(stranger, """{"name":"ci","scopes":["platform:read"]}""");
+        _clock.Advance(TimeSpan.FromSeconds(11));
+        Assert.Equal(HttpStatusCode.Created, (await AskAsync()).StatusCode);
+
+        async Task<HttpResponseMessage> AskAsync() => await client.SendJsonAsync(HttpMethod.Post, "/api-keys", """{"name":"ci","scopes":["platform:read"]}""");
+    }
+
+    [Fact]
+    public async Task A_key_that_a_key_makes_ends_no_later()
+    {
+        using var client = _host.Client(AllScopes);
+        var end = _clock.GetUtcNow().AddHours(1);
+        using var machine = Bearer((await CreateAsync(client, Key($"{end:O}"))).Key);
+        var refused = await machine.SendJsonAsync(HttpMethod.Post, "/api-keys", Key($"{end.AddSeconds(1):O}"));
+        Assert.Equal(HttpStatusCode.BadRequest, refused.StatusCode);
+        Assert.Equal(["expiresAt"], (await refused.JsonAsync()).GetProperty("errors").EnumerateObject().Select(e => e.Name));
+        await CreateAsync(machine, Key($"{end.AddMinutes(-1):O}"));
+        var child = (await CreateAsync(machine, """{"name":"child","scopes":["apikeys:write"]}""")).Key;
+        using var grandchild = Bearer(child);
+        await CreateAsync(grandchild, """{"name":"grandchild","scopes":["apikeys:write"]}""");
+        Assert.Equal(3, await _host.Database.ScalarAsync<long>("select count(*) from platform.api_keys where expires_at = (select max(expires_at) from platform.api_keys)"));
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>("select count(*) from platform.api_keys where expires_at is null"));
+
+        static string Key(string expiresAt) => $$"""{"name":"ci","scopes":["apikeys:write"],"expiresAt":"{{expiresAt}}"}""";
+    }
+
+    [Fact]
+    public async Task With_a_key_all_that_were_made_with_it_are_revoked()
+    {
+        using var client = _host.Client(AllScopes);
+        const string Json = """{"name":"ci","scopes":["apikeys:write","platform:read"]}""";
+        var parent = await CreateAsync(client, Json);
+        using var machine = Bearer(parent.Key);
+        var child = await CreateAsync(machine, Json);
+        using var made = Bearer(child.Key);
+        var grandchild = await CreateAsync(made, Json);
+        var other = await CreateAsync(client, Json);
+        Assert.Equal(HttpStatusCode.OK, await UseAsync(grandchild.Key));
+        Assert.Equal(HttpStatusCode.NoContent, await RevokeAsync(client, parent.Id));
+        foreach (var key in new[] { parent.Key, child.Key, grandchild.Key })
+            Assert.Equal(HttpStatusCode.Unauthorized, await UseAsync(key));
+        Assert.Equal(HttpStatusCode.OK, await UseAsync(other.Key));
+    }
+
+    [Fact]
+    public async Task A_key_that_is_revoked_makes_no_other_where_it_is_still_remembered()
+    {
+        await using var elsewhere = await StartAsync(_host.Database);
+        using var client = _host.Client(AllScopes);
+        var parent = await CreateAsync(client, """{"name":"ci","scopes":["apikeys:write"]}""");
+        using var machine = Bearer(parent.Key, elsewhere);
+        Assert.Equal(HttpStatusCode.BadRequest, (await machine.SendJsonAsync(HttpMethod.Post, "/api-keys", "{}")).StatusCode);
+        Assert.Equal(HttpStatusCode.NoContent, await RevokeAsync(client, parent.Id));
+        Assert.Equal(HttpStatusCode.Unauthorized, (await machine.SendJsonAsync(HttpMethod.Post, "/api-keys", """{"name":"b","scopes":["apikeys:write"]}""")).StatusCode);
+        Assert.Equal(0, await _host.Database.ScalarAsync<long>("select count(*) from platform.api_keys"));
+    }
+
+    [Fact]
+    public async Task A_replay_is_answered_also_when_the_request_would_not_be_good_any_more()
+    {
+        using var client = _host.Client(AllScopes);
+        var json = $$"""{"name":"ci","scopes":["platform:read"],"expiresAt":"{{_clock.GetUtcNow().AddSeconds(10):O}}"}""";
+        Assert.Equal(HttpStatusCode.Created, (await client.SendJsonAsync(HttpMethod.Post, "/api-keys", json, ("Idempotency-Key", "k"))).StatusCode);
+        _clock.Advance(TimeSpan.FromSeconds(11));
+        using var demoted = _host.Client("apikeys:write");
+        foreach (var caller in new[] { client, demoted })
+        {
+            var replay = await caller.SendJsonAsync(HttpMethod.Post, "/api-keys", json, ("Idempotency-Key", "k"));
+            Assert.Equal(HttpStatusCode.Created, replay.StatusCode);
+            Assert.Equal("true", replay.Headers.GetValues("Idempotency-Replayed").Single());
+        }
+    }
+
     [Theory]
     [InlineData("POST", "/api-keys", "apikeys:read")]
     [InlineData("GET", "/api-keys", "apikeys:write")]

@@ -5,8 +5,8 @@ using Microsoft.Azure.Functions.Worker;
 namespace Agency.PlatformFunctions;
 
 /// <summary>
-/// DELETE /api-keys/{id}: the key is refused from now on; other processes may accept it for up to 30 seconds more. Keys that were made with it
-/// stay. 204; 404; 412 and 428 as for any change.
+/// DELETE /api-keys/{id}: the key, and all that were made with it, are refused from now on; other processes may accept them for up to 30 seconds
+/// more. 204; 404; 412 and 428 as for any change.
 /// </summary>
 public sealed class RevokeApiKey(UnitOfWork work, ApiKeys keys)
 {
@@ -25,10 +25,18 @@ public sealed class RevokeApiKey(UnitOfWork work, ApiKeys keys)
             return await work.QueryFirstAsync($"select prefix from platform.api_keys where id = {id}", row => row.GetString(0), cancel) is null
                 ? Problem.NotFound("API key").ToAnswer()
                 : Conditions.Stale.ToAnswer();
-        var prefix = await work.QueryFirstAsync($"delete from platform.api_keys where id = {id} returning prefix", row => row.GetString(0), cancel);
-        if (prefix is null)
+        // What a key is making at this moment is not seen here, and goes by the foreign key.
+        var prefixes = await work.QueryAsync(
+            $"""
+            with recursive revoked (id) as (
+              select id from platform.api_keys where id = {id} union select k.id from platform.api_keys k join revoked on k.made_by = revoked.id)
+            delete from platform.api_keys where id in (select id from revoked) returning prefix
+            """,
+            row => row.GetString(0),
+            cancel);
+        if (prefixes.Count == 0)
             return Problem.NotFound("API key").ToAnswer();
-        work.AfterCommit(() => keys.Forget(prefix));
+        work.AfterCommit(() => prefixes.ForEach(keys.Forget));
         return Answer.NoContent();
     }
 }
