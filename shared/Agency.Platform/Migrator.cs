@@ -222,6 +222,10 @@ public static class Migrator
             begin
               execute format('grant select, insert, update, delete on %s to {{Quote(system.Username!)}}', name);
             end $f$;
+            create or replace function platform.readable_table(name regclass) returns void language plpgsql as $f$
+            begin
+              execute format('grant select on %s to {{Quote(app.Username!)}}', name);
+            end $f$;
             create or replace function platform.system_function(name regprocedure) returns void language plpgsql as $f$
             begin
               execute format('grant execute on function %s to {{Quote(system.Username!)}}', name);

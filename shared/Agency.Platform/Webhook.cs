@@ -34,37 +34,37 @@ public record WebhookDetails(
 {
     public const int MaxEventTypes = 50;
 
+    /// <summary>Checks what the webhook does not have yet, and all of it when it is enabled: what was taken once can always be disabled.</summary>
+    /// <param name="before">As it was; null for a new one.</param>
+    /// <param name="sender">Knows where a webhook may go.</param>
+    /// <param name="work">In its transaction.</param>
+    /// <param name="cancel">Ends the check.</param>
     /// <exception cref="ProblemException">400 naming every field that breaks a rule.</exception>
-    public async Task CheckAsync(WebhookSender sender, Database database, CancellationToken cancel)
+    public async Task CheckAsync(WebhookDto? before, WebhookSender sender, UnitOfWork work, CancellationToken cancel)
     {
+        var isWhole = before is null || (Enabled && !before.Enabled);
         var errors = new Dictionary<string, string[]>();
-        if (await sender.RefusalAsync(Url, cancel) is { } refusal)
+        if ((isWhole || Url != before!.Url) && sender.Refusal(Url) is { } refusal)
             errors["url"] = [refusal];
-        if (EventTypes.Count is 0 or > MaxEventTypes || EventTypes.Any(p => string.IsNullOrEmpty(p) || p.Length > 200 || p.Contains('\0', StringComparison.Ordinal)))
-        {
-            errors["eventTypes"] = [$"Must list 1 to {MaxEventTypes} names of event types, or such as agency.users.*."];
-        }
-        else
-        {
-            var known = await KnownAsync(database, cancel);
-            string[] unknown = [.. EventTypes.Where(p => !known.Any(type => EventPattern.Matches(p, type)))];
-            if (unknown.Length > 0)
-                errors["eventTypes"] = [$"No event type is called {string.Join(" or ", unknown)}. There are {string.Join(", ", known)}."];
-        }
-
+        if (isWhole || !EventTypes.SequenceEqual(before!.EventTypes))
+            await CheckTypesAsync(work, errors, cancel);
         if (errors.Count > 0)
             throw new ProblemException(Problem.Validation(errors));
     }
 
-    /// <summary>Of all domains, also those that this process does not have.</summary>
-    private static async Task<List<string>> KnownAsync(Database database, CancellationToken cancel)
+    private async Task CheckTypesAsync(UnitOfWork work, Dictionary<string, string[]> errors, CancellationToken cancel)
     {
-        await using var command = database.System.CreateCommand("select name from platform.event_types order by name");
-        await using var reader = await command.ExecuteReaderAsync(cancel);
-        var names = new List<string>();
-        while (await reader.ReadAsync(cancel))
-            names.Add(reader.GetString(0));
-        return names;
+        if (EventTypes.Count is 0 or > MaxEventTypes || EventTypes.Any(p => string.IsNullOrEmpty(p) || p.Length > 200 || p.Contains('\0', StringComparison.Ordinal)))
+        {
+            errors["eventTypes"] = [$"Must list 1 to {MaxEventTypes} names of event types, or such as agency.users.*."];
+            return;
+        }
+
+        // Of all domains, also those that this process does not have.
+        var known = await work.QueryAsync($"select name from platform.event_types order by name", row => row.GetString(0), cancel);
+        string[] unknown = [.. EventTypes.Where(p => !known.Any(type => EventPattern.Matches(p, type)))];
+        if (unknown.Length > 0)
+            errors["eventTypes"] = [$"No event type is called {string.Join(" or ", unknown)}. There are {string.Join(", ", known)}."];
     }
 }
 

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Text.Json;
+using Microsoft.Extensions.Logging;
 
 namespace Agency.Platform;
 
@@ -21,23 +22,24 @@ public sealed record WebhookResult(int? Status, string? Error)
 }
 
 /// <summary>
-/// Sends webhooks after the Standard Webhooks specification, to public addresses only unless configured otherwise. The address is looked at
-/// when it is connected to, so that a name that has changed since it was checked leads nowhere. No redirect is followed, no proxy is asked,
+/// Sends webhooks after the Standard Webhooks specification, to public addresses only unless configured otherwise. What a name stands for is looked
+/// at when it is connected to and not before, so that a name that changes leads nowhere, and nobody learns which names our resolver knows. No redirect is followed, no proxy is asked,
 /// no cookie kept, and no more of the answer read than its head.
 /// </summary>
-public sealed class WebhookSender : IDisposable
+public sealed partial class WebhookSender : IDisposable
 {
     /// <summary>Characters.</summary>
     public const int MaxUrl = 2000;
-    private static readonly TimeSpan LookUp = TimeSpan.FromSeconds(2);
     private readonly WebhookOptions _options;
     private readonly TimeProvider _clock;
+    private readonly ILogger<WebhookSender> _log;
     private readonly HttpClient _client;
 
-    public WebhookSender(WebhookOptions options, TimeProvider clock)
+    public WebhookSender(WebhookOptions options, TimeProvider clock, ILogger<WebhookSender> log)
     {
         _options = options;
         _clock = clock;
+        _log = log;
         _client = new(new SocketsHttpHandler
         {
             AllowAutoRedirect = false,
@@ -60,9 +62,9 @@ public sealed class WebhookSender : IDisposable
         _client.DefaultRequestHeaders.UserAgent.Add(new("Agency-Webhooks", "1.0"));
     }
 
-    /// <summary>Whether a webhook may go there, as far as can be told now. A name that cannot be resolved in two seconds may.</summary>
+    /// <summary>Whether a webhook may go there, as far as the URL itself tells.</summary>
     /// <returns>Null when it may; else why not, as a sentence.</returns>
-    public async Task<string?> RefusalAsync(string url, CancellationToken cancel)
+    public string? Refusal(string url)
     {
         if (url.Length > MaxUrl || !Uri.TryCreate(url, UriKind.Absolute, out var target) || target.HostNameType is UriHostNameType.Unknown or UriHostNameType.Basic)
             return $"Must be an absolute URL of at most {MaxUrl} characters.";
@@ -70,21 +72,15 @@ public sealed class WebhookSender : IDisposable
             return "Must begin with https://.";
         if (target.UserInfo.Length > 0 || target.Fragment.Length > 0)
             return "Must have neither a user nor a fragment.";
-        if (_options.AllowPrivateTargets)
-            return null;
-        try
-        {
-            var addresses = await ResolveAsync(target.IdnHost, cancel).WaitAsync(LookUp, cancel);
-            return addresses.All(PublicAddress.Is) ? null : "Must be at a public address.";
-        }
-        catch (Exception unknown) when (unknown is SocketException or TimeoutException)
-        {
-            // It may come to exist; what counts is the look at each connection.
-            return null;
-        }
+        return _options.AllowPrivateTargets || !IsPrivate(target.IdnHost.TrimEnd('.')) ? null : "Must be at a public address.";
     }
 
-    /// <summary>Makes one attempt. A receiver's failure is a result, not an exception.</summary>
+    /// <summary>By itself: an address that is not public, or a name that stands for this machine by RFC 6761.</summary>
+    private static bool IsPrivate(string host) => IPAddress.TryParse(host, out var address)
+        ? !PublicAddress.Is(address)
+        : host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || host.EndsWith(".localhost", StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>Makes one attempt. A failure is a result, not an exception, whosever it is.</summary>
     /// <exception cref="OperationCanceledException"><paramref name="cancel"/> was; whether it has arrived is not known.</exception>
     public async Task<WebhookResult> SendAsync(WebhookMessage message, CancellationToken cancel)
     {
@@ -104,13 +100,22 @@ public sealed class WebhookSender : IDisposable
         catch (Exception failure) when (failure is HttpRequestException or IOException or FormatException)
         {
             // The kind and not the message, which tells of what we have reached.
-            return new(null, failure.InnerException is PrivateTargetException ? "It is not at a public address."
+            return new(null, failure.InnerException is NoPublicAddressException ? "It has no public address."
                 : failure is HttpRequestException { HttpRequestError: not HttpRequestError.Unknown } http ? $"{http.HttpRequestError}."
                 : $"{failure.GetType().Name}.");
+        }
+        catch (Exception failure) when (failure is not OperationCanceledException)
+        {
+            // Ours, and it would be the same after each lease. The cause is for the log only.
+            LogUnsent(failure, message.Id);
+            return new(null, $"It could not be sent: {failure.GetType().Name}.");
         }
     }
 
     public void Dispose() => _client.Dispose();
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Event {Event} could not be sent to a webhook.")]
+    private partial void LogUnsent(Exception failure, Guid @event);
 
     private static HttpRequestMessage Sign(WebhookMessage message, DateTimeOffset now)
     {
@@ -134,16 +139,25 @@ public sealed class WebhookSender : IDisposable
         return request;
     }
 
-    /// <summary>An address stands for itself; the resolver would take exception to some.</summary>
-    private static Task<IPAddress[]> ResolveAsync(string host, CancellationToken cancel) =>
-        IPAddress.TryParse(host, out var address) ? Task.FromResult<IPAddress[]>([address]) : Dns.GetHostAddressesAsync(host, cancel);
+    /// <exception cref="NoPublicAddressException">Nobody knows the name, or not everybody can reach it: the same answer for both.</exception>
+    private async Task<IPAddress[]> ResolveAsync(string host, CancellationToken cancel)
+    {
+        try
+        {
+            // An address stands for itself; the resolver would take exception to some.
+            var addresses = IPAddress.TryParse(host, out var address) ? [address] : await Dns.GetHostAddressesAsync(host, cancel);
+            // All of them: a name with a private address among public ones is no honest receiver's.
+            return _options.AllowPrivateTargets || addresses.All(PublicAddress.Is) ? addresses : throw new NoPublicAddressException();
+        }
+        catch (SocketException)
+        {
+            throw new NoPublicAddressException();
+        }
+    }
 
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
     {
         var addresses = await ResolveAsync(context.DnsEndPoint.Host, cancel);
-        // All of them: a name with a private address among public ones is no honest receiver's.
-        if (!_options.AllowPrivateTargets && !addresses.All(PublicAddress.Is))
-            throw new PrivateTargetException();
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
@@ -158,5 +172,5 @@ public sealed class WebhookSender : IDisposable
     }
 }
 
-/// <summary>A connection was refused before it was made, because the address is not a public one.</summary>
-public sealed class PrivateTargetException() : Exception("The receiver is not at a public address.");
+/// <summary>No connection was made, because the receiver's name is unknown or its address not a public one.</summary>
+public sealed class NoPublicAddressException() : Exception("The receiver has no public address.");

@@ -102,6 +102,18 @@ public sealed class DeliveryTests(WebhookHost webhooks) : IClassFixture<WebhookH
     }
 
     [Fact]
+    public async Task A_delivery_that_cannot_be_made_at_all_fails_like_any_other()
+    {
+        var (id, _) = await _client.SubscribeAsync(_receiver.Url, "agency.users.user-created.v1");
+        // A scheme that no webhook is taken with and no client can send to.
+        await webhooks.Host.Database.RunAsync($"update platform.webhooks set url = 'ftp://hooks.invalid/' where id = '{id}'");
+        await _client.CreateUserAsync("ada@example.com");
+        var failed = await _client.DeliveryAsync(id, "failed");
+        Assert.Equal(4, failed.GetProperty("attempts").GetInt32());
+        Assert.Equal("It could not be sent: NotSupportedException.", failed.GetProperty("lastError").GetString());
+    }
+
+    [Fact]
     public async Task A_receiver_that_answers_gone_is_left_alone_until_the_webhook_is_enabled_again()
     {
         _receiver.Answer = http => Receiver.Status(http, 410);

@@ -1,6 +1,8 @@
 using System.Net;
 using System.Text.Json;
+using Agency.Platform;
 using Agency.Testing;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Agency.Webhooks.Tests;
 
@@ -50,6 +52,24 @@ public sealed class WebhookRoutesTests(WebhookHost webhooks) : IClassFixture<Web
             "select count(*) from platform.idempotency where convert_from(body, 'UTF8') like '%whsec%'"));
     }
 
+    [Fact]
+    public async Task Another_organisation_cannot_read_a_secret_even_from_the_table()
+    {
+        var owner = webhooks.NewOrganisationName();
+        using var client = webhooks.Host.Client(WebhookHost.Scopes, owner);
+        await client.SubscribeAsync(Url, "*");
+        Assert.Equal(1, await SecretsAsync(owner));
+        Assert.Equal(0, await SecretsAsync(webhooks.NewOrganisationName()));
+
+        async Task<long> SecretsAsync(string organisation)
+        {
+            await using var scope = webhooks.Host.Services.CreateAsyncScope();
+            scope.ServiceProvider.GetRequiredService<Caller>().Become(organisation, "tester");
+            return await scope.ServiceProvider.GetRequiredService<UnitOfWork>().QueryFirstAsync(
+                $"select count(secret) from platform.webhooks", row => row.GetInt64(0), CancellationToken.None);
+        }
+    }
+
     [Theory]
     [InlineData("""{"url":"https://hooks.invalid/a","eventTypes":[]}""", "eventTypes")]
     [InlineData("""{"url":"https://hooks.invalid/a","eventTypes":["agency.user.*"]}""", "eventTypes")]
@@ -69,13 +89,59 @@ public sealed class WebhookRoutesTests(WebhookHost webhooks) : IClassFixture<Web
     }
 
     [Fact]
+    public async Task What_a_webhook_has_is_checked_again_only_when_it_is_enabled()
+    {
+        using var client = webhooks.NewOrganisation();
+        var (id, _) = await client.SubscribeAsync(Url, "*");
+        // As if the rules had changed since.
+        await webhooks.Host.Database.RunAsync($"update platform.webhooks set url = 'ftp://hooks.invalid/', event_types = '{{agency.gone.*}}' where id = '{id}'");
+        Assert.Equal(HttpStatusCode.OK, (await PutAsync("ftp://hooks.invalid/", "agency.gone.*", false)).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await PutAsync("ftp://hooks.invalid/", "agency.users.*", false)).StatusCode);
+        Assert.Equal("validation", await PutAsync("ftp://hooks.invalid/b", "agency.users.*", false).ProblemAsync(HttpStatusCode.BadRequest));
+        Assert.Equal("validation", await PutAsync("ftp://hooks.invalid/", "agency.users.*", true).ProblemAsync(HttpStatusCode.BadRequest));
+        Assert.Equal(HttpStatusCode.OK, (await PutAsync(Url, "agency.users.*", true)).StatusCode);
+        Assert.Equal("validation", await PutAsync(Url, "agency.gone.*", true).ProblemAsync(HttpStatusCode.BadRequest));
+
+        async Task<HttpResponseMessage> PutAsync(string url, string type, bool enabled) => await client.SendJsonAsync(
+            HttpMethod.Put, $"/webhooks/{id}", $$"""{"url":"{{url}}","eventTypes":["{{type}}"],"enabled":{{(enabled ? "true" : "false")}}}""", ("If-Match", "*"));
+    }
+
+    [Fact]
+    public async Task A_replay_is_answered_whatever_has_become_of_what_the_request_asked_for()
+    {
+        await using var database = await TestDatabase.CreateAsync([.. new FunctionApps(WebhookHost.Apps).WithDomains()]);
+        var body = """{"url":"http://hooks.invalid/","eventTypes":["*"]}""";
+        await using (var open = await TestHost.StartAsync(WebhookHost.Apps, database, settings: ("Webhooks:AllowPrivateTargets", "true")))
+        using (var client = open.Client(WebhookHost.Scopes))
+            Assert.Equal(HttpStatusCode.Created, (await client.SendJsonAsync(HttpMethod.Post, "/webhooks", body, ("Idempotency-Key", "k"))).StatusCode);
+        await using var closed = await TestHost.StartAsync(WebhookHost.Apps, database);
+        using var again = closed.Client(WebhookHost.Scopes);
+        Assert.Equal("validation", await again.SendJsonAsync(HttpMethod.Post, "/webhooks", body, ("Idempotency-Key", "other")).ProblemAsync(HttpStatusCode.BadRequest));
+        var replay = await again.SendJsonAsync(HttpMethod.Post, "/webhooks", body, ("Idempotency-Key", "k"));
+        Assert.Equal(HttpStatusCode.Created, replay.StatusCode);
+        Assert.Equal("true", replay.Headers.GetValues("Idempotency-Replayed").Single());
+    }
+
+    [Fact]
     public async Task An_organisation_has_a_limited_number_of_webhooks()
     {
         using var client = webhooks.NewOrganisation();
-        for (var i = 0; i < PlatformFunctions.CreateWebhook.Most; i++)
+        var first = await client.SubscribeAsync(Url, "agency.users.user-deleted.v1");
+        for (var i = 2; i < PlatformFunctions.CreateWebhook.Most; i++)
             await client.SubscribeAsync(Url, "agency.users.user-deleted.v1");
-        Assert.Equal("too-many-webhooks", await client.SendJsonAsync(
-            HttpMethod.Post, "/webhooks", $$"""{"url":"{{Url}}","eventTypes":["*"]}""").ProblemAsync(HttpStatusCode.Conflict));
+        // Of several at once one is the last.
+        var statuses = (await Task.WhenAll(Enumerable.Range(0, 8).Select(i => AskAsync($"k{i}")))).Select(answer => answer.StatusCode).ToList();
+        Assert.Single(statuses, HttpStatusCode.Created);
+        Assert.Equal(7, statuses.Count(s => s == HttpStatusCode.Conflict));
+        Assert.Equal(PlatformFunctions.CreateWebhook.Most, (await client.ListAsync("/webhooks?limit=200")).Length);
+
+        // A refusal is not kept under the key: the same request is taken once there is room.
+        Assert.Equal("too-many-webhooks", await AskAsync("again").ProblemAsync(HttpStatusCode.Conflict));
+        await client.DeleteAsync($"/webhooks/{first.Id}", "*");
+        Assert.Equal(HttpStatusCode.Created, (await AskAsync("again")).StatusCode);
+
+        async Task<HttpResponseMessage> AskAsync(string key) =>
+            await client.SendJsonAsync(HttpMethod.Post, "/webhooks", $$"""{"url":"{{Url}}","eventTypes":["*"]}""", ("Idempotency-Key", key));
     }
 
     [Fact]

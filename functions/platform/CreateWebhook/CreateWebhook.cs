@@ -14,7 +14,7 @@ internal sealed partial class CreateWebhookJson : JsonSerializerContext;
 /// POST /webhooks: from now on events of these types are sent to this URL, at least once and in no promised order. 201 with the secret that
 /// verifies them; 400 naming the fields; 409 when there are too many.
 /// </summary>
-public sealed class CreateWebhook(UnitOfWork work, WebhookSender sender, Database database)
+public sealed class CreateWebhook(UnitOfWork work, WebhookSender sender)
 {
     /// <summary>Webhooks of one organisation: what one event may at most be multiplied by.</summary>
     public const int Most = 100;
@@ -27,12 +27,14 @@ public sealed class CreateWebhook(UnitOfWork work, WebhookSender sender, Databas
         [HttpTrigger(AuthorizationLevel.Anonymous, "post", Route = "webhooks")] HttpRequest http, CancellationToken cancel)
     {
         var given = await http.ReadAsync<CreateWebhookCommand>(CreateWebhookJson.Default, cancel);
-        await given.CheckAsync(sender, database, cancel);
         return await work.RunAsync(http, () => InsertAsync(given, cancel), cancel);
     }
 
     private async Task<Answer> InsertAsync(CreateWebhookCommand given, CancellationToken cancel)
     {
+        await given.CheckAsync(null, sender, work, cancel);
+        // Of several at once each counts those before it.
+        await work.LockAsync("webhooks", cancel);
         var secret = WebhookSignature.NewSecret();
         var webhook = await work.QueryFirstAsync(
             $"""

@@ -14,7 +14,7 @@ internal sealed partial class UpdateWebhookJson : JsonSerializerContext;
 /// PUT /webhooks/{id}: replaces all but the secret. While a webhook is disabled nothing is queued for it, and what is queued waits. 200; 400
 /// naming the fields; 404; 412 and 428 as for any change.
 /// </summary>
-public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender, Database database)
+public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender)
 {
     [Function(nameof(UpdateWebhook)), RequireScope("webhooks:write")]
     [Operation(
@@ -25,15 +25,14 @@ public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender, Databas
     {
         var expected = http.IfMatch();
         var given = await http.ReadAsync<UpdateWebhookCommand>(UpdateWebhookJson.Default, cancel);
-        await given.CheckAsync(sender, database, cancel);
         return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
     }
 
     private async Task<Answer> ReplaceAsync(Guid id, long? expected, UpdateWebhookCommand given, CancellationToken cancel)
     {
-        var version = await work.QueryFirstAsync($"select version from platform.webhooks where id = {id} for update", row => row.GetInt64(0), cancel);
-        if (Conditions.Refusal(expected, version, "webhook") is { } refusal)
-            return refusal.ToAnswer();
+        await work.LockVersionAsync($"platform.webhooks where id = {id}", expected, "webhook", cancel);
+        var before = await work.QueryFirstAsync($"select {WebhookDto.Columns} from platform.webhooks where id = {id}", WebhookDto.From, cancel);
+        await given.CheckAsync(before, sender, work, cancel);
         var webhook = await work.QueryFirstAsync(
             $"""
             update platform.webhooks
