@@ -93,6 +93,21 @@ public sealed class InboxTests : IAsyncLifetime
             await _host.Database.QueryAsync<string>("select convert_from(data, 'UTF8') from platform.parked where group_name = 'Slow'"));
     }
 
+    public static TheoryData<string> StrangeMessages => ["half \ud800 of a pair", "\0", new string('x', 1970) + string.Concat(Enumerable.Repeat("😀", 40)), new string('x', 1969) + string.Concat(Enumerable.Repeat("😀", 40))];
+
+    [Theory]
+    [MemberData(nameof(StrangeMessages))]
+    public async Task A_failure_is_kept_whatever_its_message_holds(string message)
+    {
+        await Counters.BumpAsync(_host.Services, "bad");
+        await using var scope = _host.Services.CreateAsyncScope();
+        await scope.ServiceProvider.GetRequiredService<Inbox>().HandleOnceAsync(
+            (await _host.LogAsync()).Single(), "Strange", _ => throw new InvalidOperationException(message), CancellationToken.None);
+        var error = await _host.Database.ScalarAsync<string>("select error from platform.parked where group_name = 'Strange'");
+        Assert.StartsWith("InvalidOperationException: ", error, StringComparison.Ordinal);
+        Assert.InRange(error.Length, 27, 2000);
+    }
+
     private Task PoisonAsync(string subject, int version) =>
         _host.Database.RunAsync($"insert into test.faults (tenant_id, subject, version) values ('acme', '{subject}', {version})");
 

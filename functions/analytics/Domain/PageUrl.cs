@@ -1,3 +1,5 @@
+using Agency.Platform;
+
 namespace Agency.Analytics;
 
 /// <summary>The parts of a page's address, found without checking that it is one: a client sends whatever its browser showed.</summary>
@@ -58,10 +60,7 @@ public readonly ref struct PageUrl
                 for (var i = 0; i < to.Length; i++)
                     to[i] = char.IsControl(from[i]) ? ' ' : from[i];
             });
-        text = text.Trim();
-        if (text.Length > MaxParameter)
-            // Not in the middle of a character.
-            text = text[..(char.IsLowSurrogate(text[MaxParameter]) ? MaxParameter - 1 : MaxParameter)];
+        text = text.Trim().Cut(MaxParameter);
         return text.Length == 0 ? null : text;
     }
 

@@ -1,6 +1,7 @@
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Text.Json;
+using Agency.Platform;
 
 namespace Agency.Analytics;
 
@@ -47,7 +48,7 @@ public sealed class PlanCheck
             // A character has at least one byte.
             var name = json.ValueSpan.Length <= ShortName ? buffer[..json.CopyString(buffer)] : json.GetString().AsSpan();
             var rule = planned.Find(name);
-            var unknown = rule is null && !planned.AllowUnknown && !name.StartsWith('$') ? Shortened(name) : null;
+            var unknown = rule is null && !planned.AllowUnknown && !name.StartsWith('$') ? name.Cut(EventReader.MaxText).ToString() : null;
             json.Read();
             if (unknown is not null)
                 Add(ref found, new(unknown, "unknown-property", $"properties.{unknown} is not in the plan"));
@@ -112,10 +113,6 @@ public sealed class PlanCheck
         : json.TryGetDecimal(out var number) ? number.CompareTo(limit)
         : json.TryGetDouble(out var large) ? large.CompareTo((double)limit)
         : 0;
-
-    private static string Shortened(ReadOnlySpan<char> name) => name.Length <= EventReader.MaxText ? name.ToString()
-        // Not in the middle of a character.
-        : name[..(char.IsLowSurrogate(name[EventReader.MaxText]) ? EventReader.MaxText - 1 : EventReader.MaxText)].ToString();
 
     private sealed record Rule(PlannedProperty Property, int Index);
 

@@ -56,9 +56,7 @@ public sealed record ClerkNews(string User, long At, UserDetails? Details, bool 
         var name = new string([.. $"{first} {last}".Select(c => char.IsControl(c) ? ' ' : c)]).Trim();
         if (name.Length == 0)
             name = string.IsNullOrWhiteSpace(username) ? email : username;
-        // Not in the middle of a character.
-        var end = Math.Min(name.Length, UserDetails.MaxName);
-        return new UserDetails(email, name[..(end < name.Length && char.IsLowSurrogate(name[end]) ? end - 1 : end)], ExternalId: id).Checked();
+        return new UserDetails(email, name.Cut(UserDetails.MaxName), ExternalId: id).Checked();
     }
 }
 
