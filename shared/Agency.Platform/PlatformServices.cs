@@ -7,6 +7,8 @@ namespace Agency.Platform;
 /// <summary>The function apps of this process.</summary>
 public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
 {
+    private byte[]? _openApi;
+
     /// <summary>The apps and all of ours that they refer to, directly or not: the assemblies that may hold migrations.</summary>
     public IReadOnlyCollection<Assembly> WithDomains()
     {
@@ -21,6 +23,9 @@ public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
 
     /// <summary>All of their migrations. Read once: readiness is asked for often.</summary>
     public IReadOnlyList<Migration> Migrations => field ??= Migration.In(WithDomains());
+
+    /// <summary>The OpenAPI document of their routes. Made once, as they do not change.</summary>
+    public ReadOnlyMemory<byte> OpenApi => _openApi ??= OpenApiDocument.Of(this);
 
     /// <summary>The concrete classes of these apps that are a <typeparamref name="T"/>.</summary>
     public IEnumerable<Type> Implementing<T>() => Implementing<T>(Assemblies);

@@ -66,12 +66,8 @@ public sealed class QueryParameters
         : words.Contains(text) ? text
         : throw Wrong(name, $"One of {string.Join(", ", words)}.");
 
-    public Guid? Id(string name) => Text(name) is not { } text ? null
-        : Guid.TryParseExact(text, "D", out var id) ? id
-        : throw Wrong(name, "A UUID.");
-
     /// <summary>What <see cref="Page"/> put in the cursor; null on the first page.</summary>
-    public string? Cursor()
+    private string? Cursor()
     {
         if (Text("cursor", 1000) is not { } text)
             return null;

@@ -9,10 +9,7 @@ namespace Agency.PlatformFunctions;
 /// <summary>GET /openapi.json: this description of the routes of this process, OpenAPI 3.1.</summary>
 public sealed class GetOpenApi(FunctionApps apps)
 {
-    // The functions of a process do not change.
-    private static byte[]? _document;
-
     [Function(nameof(GetOpenApi)), AllowAnonymous, Operation(Answer = typeof(JsonElement))]
     public IResult Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "openapi.json")] HttpRequest http) =>
-        Answer.Document(_document ??= OpenApiDocument.Of(apps), "application/json");
+        Answer.Document(apps.OpenApi, "application/json");
 }
