@@ -46,7 +46,7 @@ public sealed partial class TokenValidator
             RequireSignedTokens = true,
             RequireExpirationTime = true,
             ClockSkew = Skew,
-            LifetimeValidator = (from, to, _, _) => to is { } end && !IsOver(end) && (from is null || from - Skew <= Now),
+            LifetimeValidator = (from, to, _, _) => to is { } end && !IsOver(end) && (from is null || !IsYetToCome(from.Value)),
         };
     }
 
@@ -57,11 +57,10 @@ public sealed partial class TokenValidator
     /// <returns>Null when it is not a good token.</returns>
     public async ValueTask<Identity?> ValidateAsync(string token, CancellationToken cancel)
     {
-        var keys = _local ?? await _oidc!.CurrentAsync(cancel);
         var hash = Hash.Of(token);
         if (_good.TryGetValue(hash, out var known))
         {
-            if (ReferenceEquals(known.Keys, keys) && !IsOver(known.ValidTo))
+            if (!IsOver(known.ValidTo) && ReferenceEquals(known.Keys, await CurrentKeysAsync(cancel)))
                 return known.Identity;
             _good.TryRemove(hash, out _);
         }
@@ -73,6 +72,7 @@ public sealed partial class TokenValidator
             return Refuse("it is not signed with RS256 or ES256, or in a way that is not known here");
         if (jwt.Issuer != _parameters.ValidIssuer || IsOver(jwt.ValidTo))
             return Refuse("it is another issuer's, or has expired");
+        var keys = await CurrentKeysAsync(cancel);
         var signers = keys.For(jwt);
         if (signers.Length == 0 && _oidc is not null)
         {
@@ -87,10 +87,8 @@ public sealed partial class TokenValidator
         var result = await Handler.ValidateTokenAsync(jwt, parameters);
         if (!result.IsValid)
             return Refuse(result.Exception.GetType().Name);
-        if (_options.AuthorizedParties.Count > 0 && !_options.AuthorizedParties.Contains(TokenClaims.AuthorizedParty(jwt)))
-            return Refuse("it was asked for by somebody else (azp)");
-        if (TokenClaims.Identify(jwt, _options) is not { } identity)
-            return Refuse("it names no organisation or no subject");
+        if (Identify(jwt) is not { } identity)
+            return Refuse("it was asked for by somebody else (azp), or names no organisation or no subject");
         // Full means that thousands of tokens are in use; forgetting all costs each one more check.
         if (_good.Count >= Remembered)
             _good.Clear();
@@ -98,16 +96,44 @@ public sealed partial class TokenValidator
         return identity;
     }
 
-    private bool IsOver(DateTime end) => end + Skew <= Now;
+    private ValueTask<KeySet> CurrentKeysAsync(CancellationToken cancel) => _local is null ? _oidc!.CurrentAsync(cancel) : new(_local);
 
+    // The skew is taken from our own time: a token may name the last moment that there is.
+    private bool IsOver(DateTime end) => end <= Now - Skew;
+
+    private bool IsYetToCome(DateTime start) => start > Now + Skew;
+
+    /// <summary>
+    /// Null when it is none. What is looked at before the signature is read here once: the library parses a header or claim when it is asked
+    /// for, and throws at one of another type.
+    /// </summary>
     private static JsonWebToken? Read(string token)
     {
         try
         {
-            return Handler.ReadJsonWebToken(token);
+            var jwt = Handler.ReadJsonWebToken(token);
+            _ = (jwt.Alg, jwt.Kid, jwt.Issuer, jwt.ValidTo, jwt.ValidFrom, jwt.IssuedAt);
+            return jwt;
         }
-        catch (Exception malformed) when (malformed is ArgumentException or SecurityTokenException)
+        catch (Exception)
         {
+            // Anybody can send anything, so whatever it throws at, the token is not good.
+            return null;
+        }
+    }
+
+    /// <summary>Null when the token names no organisation, no subject or another party, or has a claim that cannot be read.</summary>
+    private Identity? Identify(JsonWebToken jwt)
+    {
+        try
+        {
+            return _options.AuthorizedParties.Count == 0 || _options.AuthorizedParties.Contains(TokenClaims.AuthorizedParty(jwt))
+                ? TokenClaims.Identify(jwt, _options)
+                : null;
+        }
+        catch (Exception)
+        {
+            // Text that is no Unicode, for instance, which the issuer may have taken from its users.
             return null;
         }
     }

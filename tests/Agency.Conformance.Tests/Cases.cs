@@ -9,6 +9,12 @@ internal static class Cases
 {
     private static readonly string[] Methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
+    private static readonly string[] OddTimes =
+    [
+        "\"exp\":253402300799", "\"exp\":253402300800", "\"exp\":-1", "\"exp\":1e300", "\"exp\":1.5", "\"exp\":\"4102444800\"", "\"exp\":4102444800,\"nbf\":1e300",
+        "\"exp\":4102444800,\"nbf\":253402300799", "\"exp\":4102444800,\"iat\":9223372036854775807",
+    ];
+
     public static IEnumerable<Case> Valid(Operation o, World _)
     {
         yield return Of("valid", world => world.ValidAsync(o, fresh: true));
@@ -62,6 +68,7 @@ internal static class Cases
             ("claims changed", $"Bearer {parts[0]}.{Encode("""{"iss":"urn:agency:local","aud":"agency","sub":"root","org_id":"acme","scope":"users:read","exp":9999999999}""")}.{parts[2]}"),
             ("algorithm none", $"Bearer {Encode("""{"alg":"none","typ":"JWT"}""")}.{parts[1]}."),
             ("symmetric algorithm", $"Bearer {Encode("""{"alg":"HS256","typ":"JWT"}""")}.{parts[1]}.{parts[2]}"),
+            .. OddTimes.Select(time => ($"unsigned, {time}", $"Bearer {Encode("""{"alg":"ES256","typ":"JWT"}""")}.{Encode($$"""{"iss":"urn:agency:local","aud":"agency","sub":"root","org_id":"acme",{{time}}}""")}.")),
             ("two tokens", $"Bearer {good} {good}"),
             ("very long", "Bearer " + new string('a', 12_000)),
             ("API key that nobody has", "Bearer ak_0123456789abcdef_0123456789abcdef0123456789abcdef"),

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json.Nodes;
 using Agency.Platform;
 using Agency.PlatformFunctions;
 using Agency.Testing;
@@ -57,6 +58,49 @@ public sealed class OidcTests : IAsyncLifetime
         Assert.NotNull(await ValidateAsync(_server.Token()));
         Assert.Null(await ValidateAsync(Bad(kind)));
     }
+
+    public static TheoryData<string> OddClaims => new(
+        """{"exp":253402300799}""", """{"exp":253402300800}""", """{"exp":-1}""", """{"exp":-62135596801}""", """{"exp":9223372036854775807}""", """{"exp":1e300}""",
+        """{"exp":1.5}""", """{"exp":"4102444800"}""", """{"exp":"soon"}""", """{"exp":null}""", """{"exp":[4102444800]}""", """{"exp":{}}""", """{"exp":true}""",
+        """{"nbf":253402300799}""", """{"nbf":9223372036854775807}""", """{"nbf":-9223372036854775808}""", """{"nbf":1e300}""", """{"nbf":"now"}""", """{"nbf":[]}""",
+        """{"iat":1e300}""", """{"iat":9223372036854775807}""", """{"iat":"now"}""", """{"iat":{}}""",
+        """{"iss":7}""", """{"iss":["a"]}""", """{"iss":null}""", """{"aud":7}""", """{"aud":[null,{}]}""", """{"sub":{"a":1}}""", """{"sub":"\ud800"}""",
+        """{"org_id":"\udfff"}""", """{"scope":"\ud800"}""", """{"scope":{}}""", """{"roles":[7,null,"\ud800"]}""", """{"o":"\ud800"}""", """{"o":[]}""");
+
+    [Theory]
+    [MemberData(nameof(OddClaims))]
+    public async Task Claims_of_any_kind_never_break_the_reading(string odd)
+    {
+        var claims = new JsonObject
+        {
+            ["iss"] = _server.Address,
+            ["aud"] = "api",
+            ["sub"] = "user_1",
+            ["org_id"] = "acme",
+            ["exp"] = DateTimeOffset.UtcNow.AddHours(1).ToUnixTimeSeconds(),
+        };
+        // Put together as text, since a text that is no Unicode cannot be written any other way.
+        var name = odd.Split('"')[1];
+        claims.Remove(name);
+        var payload = $"{claims.ToJsonString()[..^1]},{odd[1..]}";
+        // Without a signature, which anybody can send, and with one.
+        Assert.Null(await ValidateAsync($"{Header("ES256", _server.Key.KeyId)}.{Base64UrlEncoder.Encode(payload)}."));
+        var signed = $"{Header("ES256", _server.Key.KeyId)}.{Base64UrlEncoder.Encode(payload)}";
+        var signature = ((ECDsaSecurityKey)_server.Key).ECDsa.SignData(Encoding.ASCII.GetBytes(signed), HashAlgorithmName.SHA256);
+        await ValidateAsync($"{signed}.{Base64UrlEncoder.Encode(signature)}");
+    }
+
+    [Fact]
+    public async Task Headers_of_any_kind_never_break_the_reading()
+    {
+        var payload = _server.Token().Split('.')[1];
+        foreach (var header in (string[])["{}", "[]", "null", "7", """{"alg":7}""", """{"alg":null}""", """{"alg":["ES256"]}""", """{"alg":"ES256","kid":7}""", """{"alg":"ES256","kid":["a"]}""", """{"alg":"ES256","typ":7,"crit":7}""", """{"alg":"ES256","x5t":7,"zip":"DEF"}"""])
+            Assert.Null(await ValidateAsync($"{Base64UrlEncoder.Encode(header)}.{payload}.AAAA"));
+    }
+
+    [Fact]
+    public async Task A_token_may_be_good_to_the_end_of_time() =>
+        Assert.NotNull(await ValidateAsync(_server.Token(t => t.Expires = new DateTime(9999, 12, 31, 23, 59, 59, DateTimeKind.Utc))));
 
     [Fact]
     public async Task Thirty_seconds_of_difference_between_clocks_do_not_matter()
