@@ -15,14 +15,9 @@ internal sealed record AuditEntry(string Function, string Method, string Path, s
     /// <summary>The id of the message that brought it, when another system did.</summary>
     public string? MessageId { get; init; }
 
-    public static AuditEntry Of(HttpRequest http, Answer answer)
-    {
-        var address = http.HttpContext.Connection.RemoteIpAddress;
-        return new(
-            Exchange.Of(http.HttpContext).Function, http.Method, http.Path,
-            (address is { IsIPv4MappedToIPv6: true } ? address.MapToIPv4() : address)?.ToString(),
-            Activity.Current?.TraceId.ToString(), answer.Status, answer.Location);
-    }
+    public static AuditEntry Of(HttpRequest http, Answer answer) => new(
+        Exchange.Of(http.HttpContext).Function, http.Method, http.Path, ClientAddress.Of(http.HttpContext)?.ToString(),
+        Activity.Current?.TraceId.ToString(), answer.Status, answer.Location);
 
     public Sql Insert(Caller caller, IReadOnlyList<RecordedEvent> events)
     {
