@@ -71,6 +71,7 @@ internal static class LocalHost
         });
         // The only caller of a laptop is its owner, who may be measuring.
         builder.Configuration["RateLimits:Default"] ??= "100000/s";
+        builder.Configuration["RateLimits:authentication"] ??= "100000/s";
         builder.Logging.SetMinimumLevel(LogLevel.Warning);
         builder.UseFunctionApps(BuiltApps.All);
         builder.AddAgency(BuiltApps.All);

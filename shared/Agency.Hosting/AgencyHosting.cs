@@ -22,13 +22,15 @@ public static partial class AgencyHosting
         var services = builder.Services;
         services.AddSingleton(Postgres(settings));
         services.AddIdentity(settings, settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency"));
-        services.AddPlatform(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
+        var functionApps = new FunctionApps(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
+        services.AddPlatform(functionApps);
         // These ports have one engine in this build; another name must stop the start, not be ignored.
         foreach (var port in (string[])["Log", "Sagas", "Graph", "Search"])
             Engine(settings, port, "postgres");
         services.AddEmbedded();
         services.AddCrossOrigin(settings);
-        services.AddSingleton(RateLimitOptions.From(settings));
+        services.AddForwardedAddresses(settings);
+        services.AddSingleton(RateLimitOptions.From(settings, functionApps));
         services.AddSingleton(WebhookOptions.From(settings));
         services.AddSingleton(Engine(settings, "Cache", "memory", "none") == "none" ? ReadCacheOptions.None : ReadCacheOptions.Default);
         AddPortable(services);
@@ -36,6 +38,7 @@ public static partial class AgencyHosting
         builder.UseMiddleware<ProblemMiddleware>();
         builder.UseMiddleware<AuthenticationMiddleware>();
         builder.UseMiddleware<RateLimitMiddleware>();
+        builder.UseMiddleware<AuthorizationMiddleware>();
         builder.UseMiddleware<StrictQueryMiddleware>();
         return builder;
     }

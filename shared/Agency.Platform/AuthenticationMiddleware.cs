@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Azure.Functions.Worker.Middleware;
 using Microsoft.Extensions.DependencyInjection;
@@ -5,12 +7,16 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Agency.Platform;
 
 /// <summary>
-/// Finds out who calls, by a token or an API key, and whether they may, before any of the slice runs. A function that declares nothing
-/// is closed.
+/// Finds out who calls, by a token or an API key, before any of the slice runs. A function that declares nothing is closed. Failures are
+/// limited by address, in the group <see cref="RateLimitGroups.Authentication"/>.
 /// </summary>
-public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys) : IFunctionsWorkerMiddleware
+public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys, RequestLimits limits) : IFunctionsWorkerMiddleware
 {
     private const int MaxLength = 16_384;
+    private const int Remembered = 10_000;
+
+    // Prefixes of keys that have been good here.
+    private readonly ConcurrentDictionary<string, byte> _good = new(StringComparer.Ordinal);
 
     public async Task Invoke(FunctionContext context, FunctionExecutionDelegate next)
     {
@@ -22,20 +28,13 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys
 
         var policy = FunctionPolicy.Of(context.FunctionDefinition);
         Exchange.Set(http, new() { Function = context.FunctionDefinition.Name, MaxBody = policy.MaxBody });
-        if (policy.Scope is { } scope)
+        if (policy.Scope is not null)
         {
-            var identity = await IdentifyAsync(http.Request.Headers.Authorization.ToString(), http.RequestAborted);
-            if (identity is null)
+            if (await IdentifyAsync(http) is not { } identity)
             {
                 http.Response.Headers.WWWAuthenticate = "Bearer";
                 throw new ProblemException(Problem.Of(401, "unauthenticated", "A valid token is required",
                     "Send Authorization: Bearer and a token or an API key that is valid now."));
-            }
-
-            if (!identity.Scopes.Contains(scope))
-            {
-                http.Response.Headers.WWWAuthenticate = $"Bearer error=\"insufficient_scope\", scope=\"{scope}\"";
-                throw new ProblemException(Problem.Of(403, "forbidden", "The token does not allow this", $"This needs the scope {scope}."));
             }
 
             context.InstanceServices.GetRequiredService<Caller>().Become(identity.Tenant, identity.Subject, identity.Scopes);
@@ -44,11 +43,36 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys
         await next(context);
     }
 
-    private ValueTask<Identity?> IdentifyAsync(string authorization, CancellationToken cancel)
+    /// <exception cref="ProblemException">429: too many have failed from this address.</exception>
+    private async ValueTask<Identity?> IdentifyAsync(HttpContext http)
     {
-        if (!authorization.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) || authorization.Length > MaxLength)
-            return ValueTask.FromResult<Identity?>(null);
-        var credential = authorization[7..].Trim();
-        return ApiKey.IsOne(credential) ? keys.FindAsync(credential, cancel) : tokens.ValidateAsync(credential, cancel);
+        var credential = Credential(http.Request.Headers.Authorization.ToString());
+        var isKey = credential is not null && ApiKey.IsOne(credential);
+        var prefix = isKey ? ApiKey.Prefix(credential!) : null;
+        // A key costs a query, so it is charged before it is looked up; not one that has been good, so that no flood of guesses from the
+        // same address shuts it out. A token costs arithmetic, so that those who send good ones need not wait for anybody.
+        var isCharged = prefix is not null && !_good.ContainsKey(prefix);
+        if (isCharged)
+            await ChargeAsync(http);
+        var identity = credential is null ? null
+            : isKey ? await keys.FindAsync(credential, http.RequestAborted)
+            : await tokens.ValidateAsync(credential, http.RequestAborted);
+        if (identity is null && !isCharged)
+            await ChargeAsync(http);
+        if (identity is not null && isCharged)
+            Remember(prefix!);
+        return identity;
     }
+
+    private ValueTask ChargeAsync(HttpContext http) => limits.ChargeAsync(http, RateLimitGroups.Authentication, ClientAddress.Bucket(http));
+
+    private void Remember(string prefix)
+    {
+        if (_good.Count >= Remembered)
+            _good.Clear();
+        _good[prefix] = 0;
+    }
+
+    private static string? Credential(string authorization) =>
+        authorization.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) && authorization.Length <= MaxLength ? authorization[7..].Trim() : null;
 }

@@ -9,7 +9,8 @@ namespace Agency.Platform;
 /// <param name="Scope">The scope a token must hold; null when anybody may call.</param>
 /// <param name="MaxBody">Bytes.</param>
 /// <param name="Query">The query parameters it takes; null when it does not say.</param>
-internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Query)
+/// <param name="Group">Whose limit its requests are counted in.</param>
+internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Query, string Group)
 {
     private static readonly ConcurrentDictionary<string, FunctionPolicy> Known = new();
 
@@ -33,6 +34,7 @@ internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Quer
         return new(
             scope,
             method.GetCustomAttribute<MaxBodyAttribute>()?.Bytes ?? RequestBody.DefaultLimit,
-            method.GetCustomAttribute<OperationAttribute>() is { } operation ? OpenApiDocument.QueryNames(operation.Query, method) : null);
+            method.GetCustomAttribute<OperationAttribute>() is { } operation ? OpenApiDocument.QueryNames(operation.Query, method) : null,
+            scope ?? method.GetCustomAttribute<RateLimitGroupAttribute>()?.Group ?? RateLimitGroups.Anonymous);
     }
 }

@@ -49,14 +49,7 @@ public sealed partial class OpenApiDocument
 
     private JsonObject Describe(FunctionApps apps)
     {
-        var functions =
-            from method in apps.Assemblies.SelectMany(a => a.GetExportedTypes()).SelectMany(t => t.GetMethods())
-            let function = method.GetCustomAttribute<FunctionAttribute>()
-            let trigger = method.GetParameters().Select(p => p.GetCustomAttribute<HttpTriggerAttribute>()).FirstOrDefault(t => t is not null)
-            where function is not null && trigger is not null
-            orderby trigger.Route, function.Name
-            select (method, function.Name, trigger);
-        foreach (var (method, name, trigger) in functions)
+        foreach (var (method, name, trigger) in apps.HttpFunctions.OrderBy(f => f.Trigger.Route).ThenBy(f => f.Name))
             Add(method, name, trigger);
         var problem = _schemas.Of(typeof(Problem), isRead: false);
         return new()

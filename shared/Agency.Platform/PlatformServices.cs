@@ -1,4 +1,5 @@
 using System.Reflection;
+using Microsoft.Azure.Functions.Worker;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -27,6 +28,17 @@ public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
     /// <summary>The OpenAPI document of their routes. Made once, as they do not change.</summary>
     public ReadOnlyMemory<byte> OpenApi => _openApi ??= OpenApiDocument.Of(this);
 
+    /// <summary>Their HTTP functions.</summary>
+    internal IEnumerable<(MethodInfo Method, string Name, HttpTriggerAttribute Trigger)> HttpFunctions =>
+        from method in Assemblies.SelectMany(a => a.GetExportedTypes()).SelectMany(t => t.GetMethods())
+        let function = method.GetCustomAttribute<FunctionAttribute>()
+        let trigger = method.GetParameters().Select(p => p.GetCustomAttribute<HttpTriggerAttribute>()).FirstOrDefault(t => t is not null)
+        where function is not null && trigger is not null
+        select (method, function.Name, trigger);
+
+    /// <summary>The scopes that these require.</summary>
+    internal IReadOnlySet<string> Scopes => field ??= HttpFunctions.Select(f => f.Method.GetCustomAttribute<RequireScopeAttribute>()?.Scope).OfType<string>().ToHashSet(StringComparer.Ordinal);
+
     /// <summary>The concrete classes of these apps that are a <typeparamref name="T"/>.</summary>
     public IEnumerable<Type> Implementing<T>() => Implementing<T>(Assemblies);
 
@@ -37,17 +49,17 @@ public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
 public static class PlatformServices
 {
     /// <summary>What every function may ask for, whatever the engines.</summary>
-    public static IServiceCollection AddPlatform(this IServiceCollection services, IReadOnlyList<Assembly> apps)
+    public static IServiceCollection AddPlatform(this IServiceCollection services, FunctionApps apps)
     {
-        var functionApps = new FunctionApps(apps);
-        services.AddSingleton(functionApps);
-        foreach (var saga in functionApps.Implementing<ISaga>())
+        services.AddSingleton(apps);
+        foreach (var saga in apps.Implementing<ISaga>())
             services.AddSingleton(saga);
-        services.AddSingleton(p => SagaCatalog.Of(functionApps, p));
+        services.AddSingleton(p => SagaCatalog.Of(apps, p));
         services.AddSingleton<Database>();
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
         services.AddSingleton<IRateLimiter, ProcessRateLimiter>();
+        services.AddSingleton<RequestLimits>();
         services.TryAddSingleton(BroadcastOptions.Default);
         services.AddSingleton<Broadcasts>();
         services.AddSingleton<WebhookSender>();

@@ -24,23 +24,48 @@ public sealed record RateLimit(int PerSecond, int Burst)
     }
 }
 
-/// <summary>How much each caller may ask of each group of routes; a group is the scope that its routes require.</summary>
+/// <summary>Groups that are no scope. Their requests are counted by address.</summary>
+public static class RateLimitGroups
+{
+    /// <summary>Routes that are open to all.</summary>
+    public const string Anonymous = "anonymous";
+
+    /// <summary>Requests whose token or API key is not good.</summary>
+    public const string Authentication = "authentication";
+
+    /// <summary>What tells whether the process is well. On its own, so that nobody who reads the docs too fast makes it look ill.</summary>
+    public const string Health = "health";
+
+    internal static IReadOnlyList<string> All { get; } = [Anonymous, Authentication, Health];
+}
+
+/// <summary>The group of a route that is open to all, where it is not <see cref="RateLimitGroups.Anonymous"/>.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class RateLimitGroupAttribute(string group) : Attribute
+{
+    public string Group { get; } = group;
+}
+
+/// <summary>How much each caller may ask of each group of routes: the scope that its routes require, or one of <see cref="RateLimitGroups"/>.</summary>
 /// <param name="Default">For groups without a limit of their own.</param>
 /// <param name="Groups">By group, such as <c>events:write</c>.</param>
 public sealed record RateLimitOptions(RateLimit Default, IReadOnlyDictionary<string, RateLimit> Groups)
 {
     /// <summary>
-    /// Reads <c>RateLimits:Default</c> and, for the group <c>events:write</c>, <c>RateLimits:events-write</c>.
+    /// Reads <c>RateLimits:Default</c> and, for the group <c>events:write</c>, <c>RateLimits:events-write</c>: the last hyphen stands for the colon,
+    /// which settings cannot have in a name. Failed authentication has a limit of its own also when it is not set.
     /// </summary>
-    /// <exception cref="InvalidOperationException">A limit is malformed.</exception>
-    public static RateLimitOptions From(IConfiguration settings)
+    /// <param name="settings">The configuration.</param>
+    /// <param name="apps">The apps of this process. A process of one shares its settings with those of others, and takes any scope for one of theirs.</param>
+    /// <exception cref="InvalidOperationException">A limit is malformed, or there is no such group.</exception>
+    public static RateLimitOptions From(IConfiguration settings, FunctionApps apps)
     {
-        var limits = new Dictionary<string, RateLimit>(StringComparer.OrdinalIgnoreCase) { ["Default"] = new(1000, 2000) };
+        var limits = new Dictionary<string, RateLimit>(StringComparer.OrdinalIgnoreCase) { ["Default"] = new(1000, 2000), [RateLimitGroups.Authentication] = new(50, 500) };
         foreach (var entry in settings.GetSection("RateLimits").GetChildren())
         {
             try
             {
-                limits[entry.Key.Replace('-', ':')] = RateLimit.Parse(entry.Value ?? "");
+                limits[Group(entry.Key, apps)] = RateLimit.Parse(entry.Value ?? "");
             }
             catch (FormatException malformed)
             {
@@ -50,6 +75,19 @@ public sealed record RateLimitOptions(RateLimit Default, IReadOnlyDictionary<str
 
         limits.Remove("Default", out var common);
         return new(common!, limits);
+    }
+
+    private static string Group(string name, FunctionApps apps)
+    {
+        if (name.Equals("Default", StringComparison.OrdinalIgnoreCase) || RateLimitGroups.All.Contains(name, StringComparer.OrdinalIgnoreCase))
+            return name;
+        var hyphen = name.LastIndexOf('-');
+        var scope = hyphen < 0 ? name : $"{name[..hyphen]}:{name[(hyphen + 1)..]}".ToLowerInvariant();
+        if (AuthOptions.Scope().IsMatch(scope) && (apps.Assemblies.Count == 1 || apps.Scopes.Contains(scope)))
+            return scope;
+        throw new InvalidOperationException(
+            $"The setting RateLimits:{name} names no group. There are Default, {string.Join(", ", RateLimitGroups.All)}, and the scopes of routes with a hyphen for the colon, such as "
+            + $"{apps.Scopes.Select(s => s.Replace(':', '-')).Order(StringComparer.Ordinal).FirstOrDefault("events-write")}.");
     }
 }
 

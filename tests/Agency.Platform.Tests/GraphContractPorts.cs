@@ -14,7 +14,7 @@ public sealed class EmbeddedPorts : IAsyncLifetime
     {
         _database = await TestDatabase.CreateAsync();
         _services = new ServiceCollection().AddLogging()
-            .AddSingleton(_database.Settings).AddSingleton(ReadCacheOptions.Default).AddPlatform([]).AddEmbedded().BuildServiceProvider();
+            .AddSingleton(_database.Settings).AddSingleton(ReadCacheOptions.Default).AddPlatform(new([])).AddEmbedded().BuildServiceProvider();
     }
 
     public async Task DisposeAsync()

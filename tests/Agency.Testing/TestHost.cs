@@ -60,6 +60,7 @@ public sealed class TestHost : IAsyncDisposable
         builder.Configuration["Logging:LogLevel:Default"] = "Critical";
         // Tests that are about limits set their own.
         builder.Configuration["RateLimits:Default"] = "1000000/s";
+        builder.Configuration["RateLimits:authentication"] = "1000000/s";
         foreach (var (name, value) in settings)
             builder.Configuration[name] = value;
         builder.UseFunctionApps(apps);

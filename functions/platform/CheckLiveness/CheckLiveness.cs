@@ -8,7 +8,7 @@ namespace Agency.PlatformFunctions;
 /// <summary>GET /health/live: 204 as long as the process answers at all.</summary>
 public sealed class CheckLiveness
 {
-    [Function(nameof(CheckLiveness)), AllowAnonymous]
+    [Function(nameof(CheckLiveness)), AllowAnonymous, RateLimitGroup(RateLimitGroups.Health)]
     [Operation(Status = 204)]
     public IResult Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "health/live")] HttpRequest http) => Answer.NoContent();
 }

@@ -18,7 +18,7 @@ internal sealed partial class CheckReadinessJson : JsonSerializerContext;
 /// <summary>GET /health/ready: 200 when requests can be served, 503 when not.</summary>
 public sealed class CheckReadiness(Database database, FunctionApps apps)
 {
-    [Function(nameof(CheckReadiness)), AllowAnonymous]
+    [Function(nameof(CheckReadiness)), AllowAnonymous, RateLimitGroup(RateLimitGroups.Health)]
     [Operation(Answer = typeof(ReadinessDto), OtherStatus = 503)]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "health/ready")] HttpRequest http, CancellationToken cancel)
