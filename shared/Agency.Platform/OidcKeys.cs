@@ -23,8 +23,6 @@ internal sealed class KeySet
         Count = usable.Count;
     }
 
-    public static KeySet Empty { get; } = new([]);
-
     public int Count { get; }
 
     /// <summary>Those that may have signed a token. One that names no key is taken for the only key's; of several it must name one (OpenID Connect Core, 10.1).</summary>
@@ -37,7 +35,8 @@ internal sealed class KeySet
 /// Keeps the keys of the OpenID Connect issuer at hand. They are asked for again in the background when half of
 /// <see cref="AuthOptions.KeyLifetime"/> has gone by, and before the next answer when all of it has; and when a token names a key that is
 /// not known, at most once in <see cref="AuthOptions.KeyRefreshCooldown"/>. Whoever needs them at the same time waits for the same fetch, for at
-/// most <see cref="AuthOptions.FetchTimeout"/>. While the issuer cannot be reached the known keys stay good for <see cref="AuthOptions.KeyGrace"/>.
+/// most <see cref="AuthOptions.FetchTimeout"/>. While the issuer cannot be reached the known keys stay good for <see cref="AuthOptions.KeyGrace"/>,
+/// and once one has waited in vain, nobody else does: it is asked in the background.
 /// </summary>
 /// <remarks>
 /// The documents are read by Microsoft's retriever, but not kept by its ConfigurationManager (8.16): while that has nothing yet, all who wait
@@ -53,10 +52,11 @@ public sealed partial class OidcKeys : IDisposable
     private readonly ILogger<OidcKeys> _log;
     private readonly DocumentRetriever _documents = new();
     private readonly Lock _gate = new();
-    private volatile State _state = new(KeySet.Empty, DateTimeOffset.MinValue);
+    private volatile State _state = new(new([]), DateTimeOffset.MinValue);
     private Task? _running;
     private DateTimeOffset _nextForUnknown = DateTimeOffset.MinValue;
     private DateTimeOffset _nextAfterFailure = DateTimeOffset.MinValue;
+    private DateTimeOffset _failedAt = DateTimeOffset.MinValue;
     private int _failures;
 
     public OidcKeys(AuthOptions options, TimeProvider clock, ILogger<OidcKeys> log)
@@ -68,17 +68,22 @@ public sealed partial class OidcKeys : IDisposable
 
     /// <summary>The keys that are good now.</summary>
     /// <param name="cancel">Ends the waiting of this caller, not the fetch.</param>
+    /// <exception cref="ProblemException">503: there are none, as the issuer cannot be reached.</exception>
     internal ValueTask<KeySet> CurrentAsync(CancellationToken cancel)
     {
         var state = _state;
-        var age = _clock.GetUtcNow() - state.At;
+        var now = _clock.GetUtcNow();
+        var age = now - state.At;
         if (age < _options.KeyLifetime / 2)
             return ValueTask.FromResult(state.Keys);
         var refresh = RefreshAsync(state, forUnknown: false);
-        return age < _options.KeyLifetime ? ValueTask.FromResult(state.Keys) : AfterAsync(refresh, cancel);
+        return age < _options.KeyLifetime || (age < _options.KeyGrace && HasFailedSince(now - _options.KeyLifetime))
+            ? ValueTask.FromResult(state.Keys)
+            : AfterAsync(refresh, cancel);
     }
 
     /// <summary>The keys after an attempt to find one that was not among them.</summary>
+    /// <exception cref="ProblemException">503: as of <see cref="CurrentAsync"/>.</exception>
     internal ValueTask<KeySet> BeyondAsync(KeySet known, CancellationToken cancel)
     {
         var state = _state;
@@ -91,7 +96,24 @@ public sealed partial class OidcKeys : IDisposable
     {
         await refresh.WaitAsync(cancel);
         var state = _state;
-        return _clock.GetUtcNow() - state.At < Max(_options.KeyGrace, _options.KeyLifetime) ? state.Keys : KeySet.Empty;
+        var now = _clock.GetUtcNow();
+        if (now - state.At < Max(_options.KeyGrace, _options.KeyLifetime))
+            return state.Keys;
+        // Not a word against the token: a client that was told 401 would throw it away.
+        var problem = Problem.Of(503, "issuer-unavailable", "Tokens cannot be checked now", "The issuer's keys could not be fetched. Try again in a moment.");
+        throw new ProblemException(problem with { RetryAfter = SecondsToNextAttempt(now) });
+    }
+
+    private bool HasFailedSince(DateTimeOffset time)
+    {
+        lock (_gate)
+            return _failures > 0 && _failedAt > time;
+    }
+
+    private int SecondsToNextAttempt(DateTimeOffset now)
+    {
+        lock (_gate)
+            return Math.Max(1, (int)Math.Ceiling((_nextAfterFailure - now).TotalSeconds));
     }
 
     private Task RefreshAsync(State seen, bool forUnknown)
@@ -141,6 +163,7 @@ public sealed partial class OidcKeys : IDisposable
             }
 
             var wait = FirstRetry * Math.Pow(2, Math.Min(_failures++, 16));
+            _failedAt = now;
             _nextAfterFailure = now + (wait < _options.KeyRefreshCooldown ? wait : _options.KeyRefreshCooldown);
         }
 

@@ -55,6 +55,7 @@ public sealed partial class TokenValidator
     /// <param name="token">What the Authorization header has after <c>Bearer</c>.</param>
     /// <param name="cancel">Ends the waiting for the issuer's keys.</param>
     /// <returns>Null when it is not a good token.</returns>
+    /// <exception cref="ProblemException">503: whether it is cannot be told now, as the issuer's keys could not be fetched.</exception>
     public async ValueTask<Identity?> ValidateAsync(string token, CancellationToken cancel)
     {
         var hash = Hash.Of(token);

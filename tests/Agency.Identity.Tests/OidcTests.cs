@@ -202,9 +202,8 @@ public sealed class OidcTests : IAsyncLifetime
     {
         Configure(options => options with { FetchTimeout = TimeSpan.FromMilliseconds(500) });
         _server.Delay = TimeSpan.FromMinutes(5);
-        var identities = await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => Task.Run(() => ValidateAsync(_server.Token()).AsTask())))
+        await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => Task.Run(() => UnavailableAsync(_server.Token()))))
             .WaitAsync(TimeSpan.FromMinutes(1));
-        Assert.All(identities, Assert.Null);
         Assert.Equal(1, _server.Fetches);
         Assert.Contains(_log.Lines, line => line.Contains("did not answer within 0.5 s", StringComparison.Ordinal));
     }
@@ -231,7 +230,44 @@ public sealed class OidcTests : IAsyncLifetime
             && line.Contains($"The signing keys of {_server.Address} could not be fetched", StringComparison.Ordinal)
             && line.Contains("The 1 known keys stay in use", StringComparison.Ordinal));
         _clock.Advance(_options.KeyGrace);
-        Assert.Null(await ValidateAsync(_server.Token()));
+        await UnavailableAsync(_server.Token(t => t.Expires = _clock.GetUtcNow().UtcDateTime.AddHours(1)));
+    }
+
+    [Fact]
+    public async Task Once_one_has_waited_for_an_issuer_that_hangs_nobody_else_does()
+    {
+        Configure(options => options with { FetchTimeout = TimeSpan.FromMilliseconds(300) });
+        var token = _server.Token();
+        Assert.NotNull(await ValidateAsync(token));
+        _server.Delay = TimeSpan.FromMinutes(5);
+        _clock.Advance(_options.KeyLifetime);
+        Assert.NotNull(await ValidateAsync(token));
+        for (var fetches = 3; fetches < 6; fetches++)
+        {
+            _clock.Advance(_options.KeyRefreshCooldown);
+            // The issuer is asked again, but the answer is there at once.
+            var answer = _validator.ValidateAsync(token, CancellationToken.None);
+            Assert.True(answer.IsCompleted);
+            Assert.NotNull(await answer);
+            await HttpTesting.EventuallyAsync(() => Task.FromResult(_server.Fetches), now => now == fetches);
+            await HttpTesting.EventuallyAsync(() => Task.FromResult(_log.Lines.Count(line => line.Contains("could not be fetched", StringComparison.Ordinal))), failed => failed == fetches - 1);
+        }
+    }
+
+    [Fact]
+    public async Task A_failure_of_long_ago_does_not_keep_a_withdrawn_key()
+    {
+        var (token, key) = (_server.Token(), _server.Key);
+        Assert.NotNull(await ValidateAsync(token));
+        await _server.StopAsync();
+        _clock.Advance(_options.KeyLifetime);
+        Assert.NotNull(await ValidateAsync(token));
+        _server.Rotate();
+        _server.Withdraw(key);
+        await _server.StartAgainAsync();
+        // Nobody has come by meanwhile.
+        _clock.Advance(_options.KeyLifetime);
+        Assert.Null(await ValidateAsync(token));
     }
 
     [Fact]
@@ -239,9 +275,12 @@ public sealed class OidcTests : IAsyncLifetime
     {
         var token = _server.Token();
         await _server.StopAsync();
-        Assert.Null(await ValidateAsync(token));
+        await UnavailableAsync(token);
+        // What can never be good is refused without any keys.
+        Assert.Null(await ValidateAsync(Bad("garbage")));
+        Assert.Null(await ValidateAsync(Bad("other issuer")));
         await _server.StartAgainAsync();
-        Assert.Null(await ValidateAsync(token));
+        await UnavailableAsync(token);
         _clock.Advance(TimeSpan.FromSeconds(1));
         Assert.NotNull(await ValidateAsync(token));
     }
@@ -252,7 +291,7 @@ public sealed class OidcTests : IAsyncLifetime
         _server.Name = "https://elsewhere.example";
         for (var second = 0; second < 120; second++)
         {
-            Assert.Null(await ValidateAsync(_server.Token()));
+            await UnavailableAsync(_server.Token());
             _clock.Advance(TimeSpan.FromSeconds(1));
         }
 
@@ -367,6 +406,20 @@ public sealed class OidcTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_client_whose_token_cannot_be_checked_is_told_to_come_back()
+    {
+        var token = _server.Token();
+        await _server.StopAsync();
+        await using var host = await TestHost.StartAsync([typeof(ListDeadLetters).Assembly], settings: [("Auth:Issuer", _server.Address), ("Auth:Audience", "api")]);
+        using var client = host.Client(null);
+        client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        var answer = await client.GetAsync(new Uri("/dead-letters", UriKind.Relative));
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+        Assert.InRange(answer.Headers.RetryAfter!.Delta!.Value, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(30));
+        Assert.Equal("urn:agency:problem:issuer-unavailable", (await answer.JsonAsync()).GetProperty("type").GetString());
+    }
+
+    [Fact]
     public async Task Roles_of_our_own_tokens_stand_for_scopes_too()
     {
         await using var host = await TestHost.StartAsync([typeof(ListDeadLetters).Assembly], settings: [("Auth:Roles:operator", "platform:read")]);
@@ -374,6 +427,9 @@ public sealed class OidcTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.OK, await StatusAsync(host, issuer.Issue("acme", "me", [], TimeSpan.FromHours(1), "operator")));
         Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync(host, issuer.Issue("acme", "me", [], TimeSpan.FromHours(1), "visitor")));
     }
+
+    private async Task UnavailableAsync(string token) =>
+        Assert.Equal(503, (await Assert.ThrowsAsync<ProblemException>(() => ValidateAsync(token).AsTask())).Problem.Status);
 
     private static async Task<HttpStatusCode> StatusAsync(TestHost host, string token)
     {
