@@ -8,7 +8,7 @@ namespace Agency.Platform;
 
 /// <summary>
 /// What a function answers: status, headers and a body that is already bytes, so that it can be cached, and stored for a replay.
-/// A GET whose <c>If-None-Match</c> names the entity tag gets 304.
+/// A GET or HEAD whose <c>If-None-Match</c> names the entity tag gets 304.
 /// </summary>
 public sealed class Answer : IResult
 {
@@ -37,6 +37,9 @@ public sealed class Answer : IResult
     internal int? RetryAfter { get; init; }
 
     internal bool Replayed { get; init; }
+
+    /// <summary>The type of the problem that it is; null when it is none.</summary>
+    internal string? ProblemType { get; init; }
 
     /// <summary>What is stored for a replay, where that is not the body itself.</summary>
     internal ReadOnlyMemory<byte>? Stored { get; init; }
@@ -87,7 +90,9 @@ public sealed class Answer : IResult
     {
         var response = httpContext.Response;
         var headers = response.Headers;
-        if (Status == 200 && HttpMethods.IsGet(httpContext.Request.Method))
+        if (ProblemType is not null)
+            Refusals.Tell(httpContext, Status, ProblemType);
+        if (Status == 200 && (HttpMethods.IsGet(httpContext.Request.Method) || HttpMethods.IsHead(httpContext.Request.Method)))
         {
             // A list has no version; its bytes stand for it.
             var tag = ETag ?? $"\"{Convert.ToHexStringLower(SHA256.HashData(Body.Span).AsSpan(0, 8))}\"";

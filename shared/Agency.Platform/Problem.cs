@@ -38,6 +38,7 @@ public sealed record Problem(int Status, string Type, string Title)
     public Answer ToAnswer() => new(Status, JsonSerializer.SerializeToUtf8Bytes(this, ProblemJson.Default.Problem), "application/problem+json")
     {
         RetryAfter = RetryAfter,
+        ProblemType = Type,
     };
 }
 

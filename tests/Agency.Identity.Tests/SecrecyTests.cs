@@ -50,6 +50,7 @@ public sealed class SecrecyTests
 
         Assert.Contains(log.Lines, line => line.Contains("could not be fetched", StringComparison.Ordinal));
         Assert.Contains(log.Lines, line => line.Contains("A token was refused", StringComparison.Ordinal));
+        Assert.Contains(log.Lines, line => line.Contains("ReceiveClerkWebhook refused with 409", StringComparison.Ordinal));
         foreach (var secret in new[] { good, bad, unknown }.SelectMany(token => token.Split('.')[1..]).Concat([key[20..60], webhookSecret["whsec_".Length..], signature, "ada@example"]))
             Assert.DoesNotContain(log.Lines, line => line.Contains(secret, StringComparison.OrdinalIgnoreCase));
     }

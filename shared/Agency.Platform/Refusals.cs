@@ -1,0 +1,30 @@
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Agency.Platform;
+
+/// <summary>
+/// Tells the log who was not let in and whose command was not done, since the audit trail has only what was done. Like the trail it names
+/// neither the query string nor anything that was sent.
+/// </summary>
+internal static partial class Refusals
+{
+    /// <summary>Logs the refusals of authentication, authorisation, limits and of commands that came too late.</summary>
+    public static void Tell(HttpContext http, int status, string type)
+    {
+        if (status is not (401 or 403 or 409 or 412 or 429) || Exchange.Of(http).Function is not { Length: > 0 } function)
+            return;
+        var log = http.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(Refusals).FullName!);
+        if (!log.IsEnabled(LogLevel.Information))
+            return;
+        var caller = http.RequestServices.GetRequiredService<Caller>();
+        var address = ClientAddress.Of(http);
+        // The header, since the activity of the function has ended when its result is written.
+        var trace = http.Response.Headers[ProblemMiddleware.TraceHeader].ToString();
+        LogRefused(log, function, status, type, caller.Tenant, caller.Subject, address, trace);
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Function} refused with {Status} {Type}: organisation '{Organisation}', subject '{Subject}', address {Address}, trace {TraceId}.")]
+    private static partial void LogRefused(ILogger log, string function, int status, string type, string organisation, string subject, System.Net.IPAddress? address, string traceId);
+}
