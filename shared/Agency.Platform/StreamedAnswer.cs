@@ -22,6 +22,9 @@ public sealed class StreamedAnswer(string contentType, string? fileName, Func<St
         response.Headers["X-Accel-Buffering"] = "no";
         if (fileName is not null)
             response.Headers.ContentDisposition = Answer.Attachment(fileName);
+        // Whoever asks for the headers alone gets them without the work.
+        if (HttpMethods.IsHead(httpContext.Request.Method))
+            return;
         httpContext.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         try
         {

@@ -32,7 +32,7 @@ internal sealed partial class FunctionHost(
         {
             var pipeline = Pipeline(function);
             var route = "/" + (trigger.Route ?? function.Definition.Name).TrimStart('/');
-            app.MapMethods(route, trigger.Methods is { Length: > 0 } methods ? methods.Select(m => m.ToUpperInvariant()) : AnyMethod, async http =>
+            app.MapMethods(route, Methods(trigger), async http =>
             {
                 // A function's answer stands as it is; the pages are for requests that reach none.
                 http.Features.Get<IStatusCodePagesFeature>()!.Enabled = false;
@@ -58,6 +58,13 @@ internal sealed partial class FunctionHost(
             $"Function {function.Definition.Name} needs the setting {match.Groups[1].Value}. Set it in the environment or under Values in local.settings.json."));
 
     private static readonly string[] AnyMethod = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+    /// <summary>A HEAD is a GET whose body the server leaves out (RFC 9110, 9.3.2).</summary>
+    private static IEnumerable<string> Methods(HttpTriggerAttribute trigger)
+    {
+        var methods = trigger.Methods is { Length: > 0 } named ? named.Select(m => m.ToUpperInvariant()) : AnyMethod;
+        return methods.Contains(HttpMethods.Get) ? methods.Append(HttpMethods.Head).Distinct() : methods;
+    }
 
     private IEnumerable<(Function, T)> Of<T>()
         where T : Attribute => functions.Where(f => f.Trigger is T).Select(f => (f, (T)f.Trigger));

@@ -110,6 +110,13 @@ public sealed class LiveTests : IAsyncLifetime
         using var client = _host.Client();
         using var other = _host.Client(organisation: "beta");
         using var third = _host.Client(organisation: "gamma");
+        // Who asks for the headers alone does not listen.
+        for (var n = 0; n < 4; n++)
+        {
+            using var head = await client.SendAsync(new(HttpMethod.Head, "/analytics/live"));
+            Assert.Equal((HttpStatusCode.OK, "text/event-stream", ""), (head.StatusCode, head.Content.Headers.ContentType?.MediaType, await head.Content.ReadAsStringAsync()));
+        }
+
         var one = await Listening.ToAsync(client, "/analytics/live");
         await using var two = await Listening.ToAsync(client, "/analytics/live");
         Assert.Equal((429, true), await RefusedAsync(client));
