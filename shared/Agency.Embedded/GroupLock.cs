@@ -25,7 +25,7 @@ public sealed class GroupLock(Database database) : IAsyncDisposable
                 await DropAsync();
             if (_connection is null)
             {
-                _connection = new(new NpgsqlConnectionStringBuilder(database.Settings.System) { Pooling = false, KeepAlive = 10 }.ConnectionString);
+                _connection = database.NewSystemSession(keepAliveSeconds: 10);
                 _held = new();
                 var held = _held;
                 // Raised by the keep-alive as well: a lock whose connection is gone is no lock.

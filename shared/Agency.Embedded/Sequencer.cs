@@ -108,8 +108,7 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
         {
             try
             {
-                await using var connection = new NpgsqlConnection(
-                    new NpgsqlConnectionStringBuilder(database.Settings.System) { Pooling = false, KeepAlive = 30 }.ConnectionString);
+                await using var connection = database.NewSystemSession(keepAliveSeconds: 30);
                 connection.Notification += (_, notification) =>
                 {
                     // Our own readers have been woken already.

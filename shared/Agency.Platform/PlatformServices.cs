@@ -55,7 +55,6 @@ public static class PlatformServices
         foreach (var saga in apps.Implementing<ISaga>())
             services.AddSingleton(saga);
         services.AddSingleton(p => SagaCatalog.Of(apps, p));
-        services.AddSingleton<Database>();
         services.AddSingleton(TimeProvider.System);
         services.TryAddSingleton(InboxOptions.Default);
         services.AddSingleton<IRateLimiter, ProcessRateLimiter>();

@@ -14,7 +14,7 @@ public sealed class EmbeddedPorts : IAsyncLifetime
     {
         _database = await TestDatabase.CreateAsync();
         _services = new ServiceCollection().AddLogging()
-            .AddSingleton(_database.Settings).AddSingleton(ReadCacheOptions.Default).AddPlatform(new([])).AddEmbedded().BuildServiceProvider();
+            .AddSingleton(_ => new Database(_database.Settings)).AddSingleton(ReadCacheOptions.Default).AddPlatform(new([])).AddEmbedded().BuildServiceProvider();
     }
 
     public async Task DisposeAsync()
