@@ -78,6 +78,7 @@ public sealed class Sql
             : type == typeof(DateOnly) ? NpgsqlDbType.Date
             : type == typeof(byte[]) ? NpgsqlDbType.Bytea
             : type == typeof(string[]) ? NpgsqlDbType.Array | NpgsqlDbType.Text
+            : type == typeof(long[]) ? NpgsqlDbType.Array | NpgsqlDbType.Bigint
             : NpgsqlDbType.Unknown;
     }
 }

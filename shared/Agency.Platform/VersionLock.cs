@@ -11,7 +11,7 @@ public static class VersionLock
     /// <param name="cancel">Ends the wait.</param>
     /// <returns>The row's version.</returns>
     /// <exception cref="ProblemException">404: there is none; 412: somebody has changed it since.</exception>
-    public static async Task<long> LockVersionAsync(this UnitOfWork work, Sql row, long? expected, string what, CancellationToken cancel)
+    public static async Task<long> LockVersionAsync(this UnitOfWork work, Sql row, long[]? expected, string what, CancellationToken cancel)
     {
         var version = await work.QueryFirstAsync($"select version from {row} for update", found => found.GetInt64(0), cancel);
         return Conditions.Refusal(expected, version, what) is { } refusal ? throw new ProblemException(refusal) : version;

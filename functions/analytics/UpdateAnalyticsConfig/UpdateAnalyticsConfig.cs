@@ -33,7 +33,7 @@ public sealed class UpdateAnalyticsConfig(UnitOfWork work)
         return await work.RunAsync(http, () => ReplaceAsync(expected, given, cancel), cancel);
     }
 
-    private async Task<Answer> ReplaceAsync(long? expected, AnalyticsConfig given, CancellationToken cancel)
+    private async Task<Answer> ReplaceAsync(long[]? expected, AnalyticsConfig given, CancellationToken cancel)
     {
         // Of two changes with one entity tag the second waits for the first's row, and finds its version.
         var config = await work.QueryFirstAsync(
@@ -41,11 +41,11 @@ public sealed class UpdateAnalyticsConfig(UnitOfWork work)
             insert into analytics.config (retention_days, filter_bots, excluded_addresses, excluded_users, tracking_plan, version)
             select {given.RetentionDays}, {given.FilterBots}, {given.ExcludedAddresses!.ToArray()}, {given.ExcludedUsers!.ToArray()},
               {new Json(JsonSerializer.SerializeToUtf8Bytes(given.TrackingPlan!, AnalyticsJson.Default.TrackingPlan))}, 1
-            where {expected} is null or {expected} = coalesce((select version from analytics.config), 0)
+            where {expected} is null or coalesce((select version from analytics.config), 0) = any({expected})
             on conflict (tenant_id) do update
             set retention_days = excluded.retention_days, filter_bots = excluded.filter_bots, excluded_addresses = excluded.excluded_addresses,
               excluded_users = excluded.excluded_users, tracking_plan = excluded.tracking_plan, version = config.version + 1, updated_at = now()
-            where {expected} is null or {expected} = config.version
+            where {expected} is null or config.version = any({expected})
             returning {AnalyticsConfigDto.Columns}
             """,
             AnalyticsConfigDto.From,

@@ -19,9 +19,9 @@ public sealed class RevokeApiKey(UnitOfWork work, ApiKeys keys)
         return await work.RunAsync(http, () => DeleteAsync(id, expected, cancel), cancel);
     }
 
-    private async Task<Answer> DeleteAsync(Guid id, long? expected, CancellationToken cancel)
+    private async Task<Answer> DeleteAsync(Guid id, long[]? expected, CancellationToken cancel)
     {
-        if (expected is not (null or ApiKey.OnlyVersion))
+        if (expected is not null && !expected.Contains(ApiKey.OnlyVersion))
             return await work.QueryFirstAsync($"select prefix from platform.api_keys where id = {id}", row => row.GetString(0), cancel) is null
                 ? Problem.NotFound("API key").ToAnswer()
                 : Conditions.Stale.ToAnswer();

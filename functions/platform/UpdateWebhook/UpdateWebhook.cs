@@ -28,7 +28,7 @@ public sealed class UpdateWebhook(UnitOfWork work, WebhookSender sender)
         return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
     }
 
-    private async Task<Answer> ReplaceAsync(Guid id, long? expected, UpdateWebhookCommand given, CancellationToken cancel)
+    private async Task<Answer> ReplaceAsync(Guid id, long[]? expected, UpdateWebhookCommand given, CancellationToken cancel)
     {
         await work.LockVersionAsync($"platform.webhooks where id = {id}", expected, "webhook", cancel);
         var before = await work.QueryFirstAsync($"select {WebhookDto.Columns} from platform.webhooks where id = {id}", WebhookDto.From, cancel);

@@ -4,8 +4,8 @@ using Microsoft.Azure.Functions.Worker;
 
 namespace Agency.Users;
 
-/// <param name="Version">What the client last saw; null when it does not mind.</param>
-public sealed record DeleteUserCommand(Guid Id, long? Version);
+/// <param name="Versions">One of them the client has seen last; null when it does not mind.</param>
+public sealed record DeleteUserCommand(Guid Id, long[]? Versions);
 
 /// <summary>DELETE /users/{id}: forgets a user; the email and the external id are free again. 204; 404; 412 and 428 as for any change.</summary>
 public sealed class DeleteUser(UnitOfWork work)
@@ -21,7 +21,7 @@ public sealed class DeleteUser(UnitOfWork work)
 
     private async Task<Answer> DeleteAsync(DeleteUserCommand command, CancellationToken cancel)
     {
-        var version = await work.LockVersionAsync($"users.users where id = {command.Id}", command.Version, "user", cancel);
+        var version = await work.LockVersionAsync($"users.users where id = {command.Id}", command.Versions, "user", cancel);
         await work.DeleteUserAsync(command.Id, version, cancel);
         return Answer.NoContent();
     }

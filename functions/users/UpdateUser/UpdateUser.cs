@@ -28,7 +28,7 @@ public sealed class UpdateUser(UnitOfWork work)
         return await work.RunAsync(http, () => ReplaceAsync(id, expected, given, cancel), cancel);
     }
 
-    private async Task<Answer> ReplaceAsync(Guid id, long? expected, UserDetails given, CancellationToken cancel)
+    private async Task<Answer> ReplaceAsync(Guid id, long[]? expected, UserDetails given, CancellationToken cancel)
     {
         await work.LockVersionAsync($"users.users where id = {id}", expected, "user", cancel);
         var user = await work.ReplaceUserAsync(id, given, cancel);
