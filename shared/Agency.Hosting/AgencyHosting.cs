@@ -20,7 +20,9 @@ public static partial class AgencyHosting
         // The official trigger wants a broker's address even where no broker is; the embedded log has none.
         settings["KafkaBrokers"] ??= "localhost:9092";
         var services = builder.Services;
-        services.AddSingleton(Postgres(settings));
+        // Not the settings themselves: who asks for a database gets its pools, not the owner's password.
+        var postgres = Postgres(settings);
+        services.AddSingleton(_ => new Database(postgres));
         services.AddIdentity(settings, settings["AGENCY_HOME"] ?? Path.Combine(Directory.GetCurrentDirectory(), ".agency"));
         var functionApps = new FunctionApps(apps is { Count: > 0 } ? apps : [Assembly.GetEntryAssembly()!]);
         services.AddPlatform(functionApps);
@@ -40,6 +42,7 @@ public static partial class AgencyHosting
         builder.UseMiddleware<RateLimitMiddleware>();
         builder.UseMiddleware<AuthorizationMiddleware>();
         builder.UseMiddleware<StrictQueryMiddleware>();
+        builder.UseMiddleware<UnexpectedBodyMiddleware>();
         return builder;
     }
 

@@ -9,8 +9,9 @@ namespace Agency.Platform;
 /// <param name="Scope">The scope a token must hold; null when anybody may call.</param>
 /// <param name="MaxBody">Bytes.</param>
 /// <param name="Query">The query parameters it takes; null when it does not say.</param>
-/// <param name="Group">Whose limit its requests are counted in.</param>
-internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Query, string Group)
+/// <param name="Group">The group of limits that its requests count in.</param>
+/// <param name="TakesBody">False when it says that it takes none.</param>
+internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Query, string Group, bool TakesBody)
 {
     private static readonly ConcurrentDictionary<string, FunctionPolicy> Known = new();
 
@@ -31,10 +32,12 @@ internal sealed record FunctionPolicy(string? Scope, int MaxBody, string[]? Quer
         var scope = method.GetCustomAttribute<RequireScopeAttribute>()?.Scope;
         if (scope is null && method.GetCustomAttribute<AllowAnonymousAttribute>() is null)
             throw new InvalidOperationException($"Function {function} needs [RequireScope(...)], or [AllowAnonymous] to be open to all.");
+        var operation = method.GetCustomAttribute<OperationAttribute>();
         return new(
             scope,
             method.GetCustomAttribute<MaxBodyAttribute>()?.Bytes ?? RequestBody.DefaultLimit,
-            method.GetCustomAttribute<OperationAttribute>() is { } operation ? OpenApiDocument.QueryNames(operation.Query, method) : null,
-            scope ?? method.GetCustomAttribute<RateLimitGroupAttribute>()?.Group ?? RateLimitGroups.Anonymous);
+            operation is null ? null : OpenApiDocument.QueryNames(operation.Query, method),
+            scope ?? method.GetCustomAttribute<RateLimitGroupAttribute>()?.Group ?? RateLimitGroups.Anonymous,
+            operation is not { Body: null });
     }
 }

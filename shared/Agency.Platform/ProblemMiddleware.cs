@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Azure.Functions.Worker.Middleware;
@@ -54,8 +53,6 @@ public sealed partial class ProblemMiddleware(ILogger<ProblemMiddleware> log) : 
                 return problem with { TraceId = Activity.Current?.TraceId.ToString() };
             case BadHttpRequestException bad:
                 return Problem.Of(bad.StatusCode, bad.StatusCode == 413 ? "body-too-large" : "bad-request", "The request is not valid HTTP", bad.Message);
-            case JsonException malformed:
-                return RequestBody.Malformed(malformed);
             // Text with a NUL, a number or a time beyond what a column holds: the client's value, found out late.
             case PostgresException { SqlState: "22021" or "22P05" or "22003" or "22008" }:
                 return Problem.Of(400, "validation", "The request is not valid", "A value cannot be stored.");

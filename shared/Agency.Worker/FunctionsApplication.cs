@@ -69,7 +69,6 @@ namespace Microsoft.Azure.Functions.Worker.Builder
         /// <exception cref="InvalidOperationException">A function cannot be bound, or a <c>%Setting%</c> of a trigger is missing.</exception>
         public IHost Build()
         {
-            // The body limit is the platform's, told per route; Kestrel's own would answer without a body.
             _web.WebHost.ConfigureKestrel(kestrel => kestrel.AddServerHeader = false);
             if (_web.Configuration[WebHostDefaults.ServerUrlsKey] is null)
                 _web.WebHost.UseUrls($"http://127.0.0.1:{_web.Configuration["AGENCY_PORT"] ?? "7071"}");

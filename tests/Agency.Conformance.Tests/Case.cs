@@ -18,6 +18,9 @@ internal sealed record Case(Operation Operation, string Name, Func<World, Task<S
     /// <summary>The request reaches no function, so that the document of one does not speak of its answer.</summary>
     public bool IsUnrouted { get; init; }
 
+    /// <summary>Whatever is answered has no body.</summary>
+    public bool IsBodiless { get; init; }
+
     public override string ToString() => $"{Operation.Name}: {Name}";
 }
 

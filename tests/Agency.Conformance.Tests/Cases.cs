@@ -7,7 +7,7 @@ namespace Agency.Conformance.Tests;
 /// <summary>The cases of one operation, by the promise they are about.</summary>
 internal static class Cases
 {
-    private static readonly string[] Methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+    private static readonly string[] Methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
     private static readonly string[] OddTimes =
     [
@@ -126,6 +126,8 @@ internal static class Cases
         if (here[0] == o)
         {
             var allowed = here.Select(other => other.Method.Method).ToHashSet();
+            if (allowed.Contains("GET"))
+                allowed.Add("HEAD");
             foreach (var method in Methods.Where(m => !allowed.Contains(m)))
                 yield return new(o, $"{method} is not taken here", async w => new(new(method), (await w.ThingAsync(o.Template)).Path) { Authorization = w.Bearer() }, 405)
                 {
@@ -134,6 +136,16 @@ internal static class Cases
                 };
             yield return new(o, "no route has this path", async w => new(HttpMethod.Get, (await w.ThingAsync(o.Template)).Path + "/no/such/part") { Authorization = w.Bearer() }, 404) { IsUnrouted = true };
         }
+
+        if (o.Method == HttpMethod.Get)
+            yield return new(o, "HEAD is a GET without the body", async w => await w.ValidAsync(o) with { Method = HttpMethod.Head }, [.. o.Successes, 404])
+            {
+                // A problem has no body then, and so cannot be held to what one must be.
+                IsBodiless = true,
+                Also = async (w, sent, answer) => await w.SendAsync(sent with { Method = HttpMethod.Get }) is var get && get.Status != answer.Status ? $"GET answers {get.Status}"
+                    : answer.Body.Length > 0 ? "there is a body"
+                    : get.MediaType != answer.MediaType || get.Header("ETag") != answer.Header("ETag") ? "the headers differ from those of GET" : null,
+            };
 
         foreach (var parameter in o.Path)
         {
@@ -200,9 +212,9 @@ internal static class Cases
         // What an organisation has one of has version 0 until it is changed for the first time.
         if (o.Path.Count > 0)
             yield return With("stale \"0\"", "\"0\"", 412);
-        foreach (var stale in new[] { "\"999999\"", "\"-1\"", "\"abc\"", "\"99999999999999999999\"", "\"\"", "\" 1\"", "\"1' or '1'='1\"" })
+        foreach (var stale in new[] { "\"999999\"", "\"-1\"", "\"abc\"", "\"99999999999999999999\"", "\"\"", "\" 1\"", "\"1' or '1'='1\"", "W/\"1\"", "W/\"999999\", \"-1\"" })
             yield return With($"stale {stale}", stale, 412);
-        foreach (var malformed in new[] { "1", "abc", "\"1", "1\"", "W/\"1\"", "\"1\", \"2\"", "'1'", "**", "\"1\" x" })
+        foreach (var malformed in new[] { "1", "abc", "\"1", "1\"", "\"1\" \"2\"", "\"1\", *", "'1'", "**", "\"1\" x" })
             yield return With($"malformed {malformed}", malformed, 400);
 
         Case With(string name, string? header, int status) => new(o, name, async w => await w.ValidAsync(o) with { Headers = header is null ? [] : [("If-Match", header)] }, status)
@@ -236,7 +248,13 @@ internal static class Cases
     public static IEnumerable<Case> Bodies(Operation o, World world)
     {
         if (o.Body is null)
+        {
+            foreach (var chunked in new[] { false, true })
+                foreach (var size in new[] { 1, 64 * 1024 })
+                    yield return new(o, $"{size} bytes that it does not take{(chunked ? ", without a length" : "")}", async w => await w.ValidAsync(o) with { Body = new byte[size], MediaType = "text/plain", IsChunked = chunked }, 400);
             yield break;
+        }
+
         foreach (var (name, body) in Nasty.NotJson)
             yield return new(o, $"not JSON: {name}", async w => await w.ValidAsync(o) with { Body = body, IsChunked = name == "blank" }, 400);
         if (o.IsBodyRequired)

@@ -2,6 +2,9 @@ using System.Net;
 using System.Net.Http.Headers;
 using Agency.PlatformFunctions;
 using Agency.Testing;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Azure.Functions.Worker;
 using Microsoft.IdentityModel.JsonWebTokens;
 using Microsoft.IdentityModel.Tokens;
 
@@ -79,6 +82,53 @@ public sealed class ConventionsTests : IAsyncLifetime
         Assert.Contains("./agency migrate", await unready.Content.ReadAsStringAsync(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Readiness_looks_at_the_way_that_requests_take_and_tells_nobody_where_it_leads()
+    {
+        await using var database = await TestDatabase.CreateAsync([typeof(CheckReadiness).Assembly]);
+        var wrong = new Npgsql.NpgsqlConnectionStringBuilder(database.Settings.App) { Username = "nobody_of_this_name" }.ConnectionString;
+        await using var host = await TestHost.StartAsync([typeof(CheckReadiness).Assembly], database, settings: ("ConnectionStrings:App", wrong));
+        using var client = host.Client(null);
+        var unready = await client.GetAsync(new Uri("/health/ready", UriKind.Relative));
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, unready.StatusCode);
+        var text = await unready.Content.ReadAsStringAsync();
+        Assert.Contains("\"database\":\"unreachable\"", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("nobody_of_this_name", text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    // What is no path or no HTTP the server refuses itself, before there is a request to write a problem for.
+    [InlineData("GET /dead-letters/%00 HTTP/1.1", "400 Bad Request", false)]
+    [InlineData("GET /dead-letters HTTP/1.9", "505 HTTP Version Not Supported", false)]
+    [InlineData("GET  /dead-letters", "400 Bad Request", false)]
+    [InlineData("GET /dead-letters/%zz HTTP/1.1", "404 Not Found", true)]
+    [InlineData("GET /dead-letters/%c0%80 HTTP/1.1", "404 Not Found", true)]
+    [InlineData("GET /dead-letters/%25%30%30 HTTP/1.1", "404 Not Found", true)]
+    [InlineData("BREW /dead-letters HTTP/1.1", "405 Method Not Allowed", true)]
+    public async Task A_request_that_is_hardly_one_is_refused(string line, string status, bool isProblem)
+    {
+        using var socket = new System.Net.Sockets.TcpClient();
+        await socket.ConnectAsync(_host.Address.Host, _host.Address.Port);
+        await using var stream = socket.GetStream();
+        await stream.WriteAsync(System.Text.Encoding.ASCII.GetBytes($"{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        using var reader = new StreamReader(stream);
+        var answer = await reader.ReadToEndAsync();
+        Assert.StartsWith($"HTTP/1.1 {status}", answer, StringComparison.Ordinal);
+        Assert.Equal(isProblem, answer.Contains("\r\nContent-Type: application/problem+json\r\n", StringComparison.Ordinal));
+        Assert.Equal(isProblem, answer.Contains("\r\nX-Trace-Id: ", StringComparison.Ordinal));
+        Assert.DoesNotContain("   at ", answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Stored_JSON_that_cannot_be_read_is_the_servers_fault()
+    {
+        await using var host = await TestHost.StartAsync([typeof(ReadBrokenJson).Assembly]);
+        using var client = host.Client(null);
+        var answer = await client.GetAsync(new Uri("/broken-json", UriKind.Relative));
+        Assert.Equal(HttpStatusCode.InternalServerError, answer.StatusCode);
+        await AssertProblemAsync(answer, "internal");
+    }
+
     private static async Task<System.Text.Json.JsonElement> AssertProblemAsync(HttpResponseMessage response, string type)
     {
         Assert.Equal("application/problem+json", response.Content.Headers.ContentType!.MediaType);
@@ -126,4 +176,12 @@ public sealed class ConventionsTests : IAsyncLifetime
 
         return new JsonWebTokenHandler().CreateToken(token);
     }
+}
+
+/// <summary>A function whose data is not what it was.</summary>
+public sealed class ReadBrokenJson
+{
+    [Function(nameof(ReadBrokenJson)), AllowAnonymous, Operation(Status = 204)]
+    public IResult Run([HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "broken-json")] HttpRequest http) =>
+        System.Text.Json.JsonDocument.Parse("{").RootElement.ValueKind == 0 ? Answer.NoContent() : Answer.Accepted();
 }
