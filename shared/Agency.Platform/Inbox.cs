@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Microsoft.Azure.Functions.Worker;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
 namespace Agency.Platform;
@@ -20,8 +21,11 @@ public sealed record InboxOptions(int MaxAttempts, TimeSpan FirstDelay, TimeSpan
 /// Handles each event once in effect, however often it is delivered. The effect and the note of it commit together. A failing record
 /// is parked with its count of attempts, and the later records of its subject behind it, so that others flow on and none overtakes.
 /// </summary>
-public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions options, ILogger<Inbox> log)
+public sealed partial class Inbox(UnitOfWork work, Caller caller, IServiceScopeFactory scopes, InboxOptions options, ILogger<Inbox> log)
 {
+    /// <summary>Organisations of a batch that are handled at once.</summary>
+    private const int Organisations = 4;
+
     /// <summary>Present on a record that comes from <c>platform.parked</c>; its value is the row's id.</summary>
     public const string ParkedHeader = "agency-parked-id";
 
@@ -56,25 +60,48 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions o
 
     /// <summary>
     /// Handles many records with one effect for each organisation among them: the form for rollups. When the effect fails, the
-    /// records are handled one by one, so that only the one at fault is parked.
+    /// records are handled one by one, so that only the one at fault is parked. Organisations do not wait for each other: each has a
+    /// transaction of its own.
     /// </summary>
+    /// <param name="records">Of any organisations.</param>
+    /// <param name="group">The consumer's name, for which the events are handled once.</param>
+    /// <param name="handle">The effect of an organisation's events, through the <see cref="UnitOfWork"/> that it is given.</param>
+    /// <param name="cancel">Stops the handling; what was not handled will come again.</param>
     public async Task HandleOnceAsync(
-        IReadOnlyList<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
+        IReadOnlyList<KafkaRecord> records, string group, Func<UnitOfWork, IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
     {
-        foreach (var tenant in records.GroupBy(r => CloudEvent.From(r).Tenant))
+        using var turns = new SemaphoreSlim(Organisations);
+        // All of them, also when one fails: the others are done then, and its failure makes the batch come again.
+        await Task.WhenAll(records.GroupBy(r => CloudEvent.From(r).Tenant).Select(async tenant =>
         {
-            var batch = tenant.ToList();
-            if (batch.Count == 1 || !await TryHandleAllAsync(tenant.Key, batch, group, handle, cancel))
-                foreach (var record in batch)
-                    await HandleOnceAsync(record, group, e => handle([e]), cancel);
-        }
+            await turns.WaitAsync(cancel);
+            try
+            {
+                var organisation = Caller.Of(tenant.Key, group);
+                await scopes.RunAsync(
+                    organisation, own => new Inbox(own, organisation, scopes, options, log).HandleAllAsync([.. tenant], group, events => handle(own, events), cancel));
+            }
+            finally
+            {
+                turns.Release();
+            }
+        }));
     }
 
-    private async Task<bool> TryHandleAllAsync(
-        string tenant, List<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
+    /// <summary>Handles the records of one organisation.</summary>
+    /// <returns>True when they could be handled together.</returns>
+    private async Task<bool> HandleAllAsync(List<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
+    {
+        if (records.Count > 1 && await TryHandleAllAsync(records, group, handle, cancel))
+            return true;
+        foreach (var record in records)
+            await HandleOnceAsync(record, group, e => handle([e]), cancel);
+        return false;
+    }
+
+    private async Task<bool> TryHandleAllAsync(List<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
     {
         var events = records.ConvertAll(CloudEvent.From);
-        caller.Become(tenant, group);
         try
         {
             return await work.TransactAsync(
@@ -92,7 +119,7 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, InboxOptions o
                     var fresh = (await work.QueryAsync(
                         $"""
                         insert into platform.inbox (tenant_id, group_name, event_id)
-                        select {tenant}, {group}, id from unnest({events.Select(e => e.Id).ToArray()}) as id
+                        select {caller.Tenant}, {group}, id from unnest({events.Select(e => e.Id).ToArray()}) as id
                         on conflict do nothing
                         returning event_id
                         """,

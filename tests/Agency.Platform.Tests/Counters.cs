@@ -25,13 +25,13 @@ public sealed class NoteEffect(Inbox inbox, UnitOfWork work)
 }
 
 /// <summary>The same, many at a time.</summary>
-public sealed class NoteEffects(Inbox inbox, UnitOfWork work)
+public sealed class NoteEffects(Inbox inbox)
 {
     [Function(nameof(NoteEffects))]
     public Task Run(
         [KafkaTrigger("%KafkaBrokers%", CounterBumped.Topic, ConsumerGroup = nameof(NoteEffects), IsBatched = true)] KafkaRecord[] records,
         CancellationToken cancel) =>
-        inbox.HandleOnceAsync(records, nameof(NoteEffects), events => Counters.NoteAsync(work, nameof(NoteEffects), events, cancel), cancel);
+        inbox.HandleOnceAsync(records, nameof(NoteEffects), (work, events) => Counters.NoteAsync(work, nameof(NoteEffects), events, cancel), cancel);
 }
 
 internal static class Counters

@@ -1,5 +1,8 @@
+using System.Collections.Concurrent;
 using Agency.Testing;
+using Microsoft.Azure.Functions.Worker;
 using Microsoft.Extensions.DependencyInjection;
+using Npgsql;
 
 namespace Agency.Platform.Tests;
 
@@ -106,6 +109,56 @@ public sealed class InboxTests : IAsyncLifetime
         var error = await _host.Database.ScalarAsync<string>("select error from platform.parked where group_name = 'Strange'");
         Assert.StartsWith("InvalidOperationException: ", error, StringComparison.Ordinal);
         Assert.InRange(error.Length, 27, 2000);
+    }
+
+    [Fact]
+    public async Task An_organisation_that_is_held_up_holds_up_no_other_of_its_batch()
+    {
+        await Counters.BumpAsync(_host.Services, "one");
+        await Counters.BumpAsync(_host.Services, "two", "globex");
+        var other = new TaskCompletionSource();
+        var handled = new ConcurrentQueue<string>();
+        async Task HandleAsync(UnitOfWork work, IReadOnlyList<CloudEvent> events)
+        {
+            // Only once what the other has done is committed.
+            if (events[0].Tenant == "acme")
+                await other.Task.WaitAsync(TimeSpan.FromSeconds(30));
+            else
+                work.AfterCommit(other.SetResult);
+            handled.Enqueue(events[0].Tenant);
+        }
+
+        var records = await _host.LogAsync();
+        for (var delivery = 0; delivery < 2; delivery++)
+            await DeliverAsync(records, HandleAsync);
+        Assert.Equal(["globex", "acme"], handled);
+    }
+
+    [Fact]
+    public async Task An_outage_that_hits_one_organisation_brings_the_batch_again_and_the_others_are_not_handled_twice()
+    {
+        await Counters.BumpAsync(_host.Services, "one");
+        await Counters.BumpAsync(_host.Services, "two", "globex");
+        var handled = new ConcurrentQueue<string>();
+        var isAway = true;
+        Task HandleAsync(UnitOfWork work, IReadOnlyList<CloudEvent> events)
+        {
+            handled.Enqueue(events[0].Tenant);
+            return isAway && events[0].Tenant == "acme" ? throw new NpgsqlException("away", new TimeoutException()) : Task.CompletedTask;
+        }
+
+        var records = await _host.LogAsync();
+        await Assert.ThrowsAsync<NpgsqlException>(() => DeliverAsync(records, HandleAsync));
+        isAway = false;
+        await DeliverAsync(records, HandleAsync);
+        Assert.Equal(["acme", "acme", "globex"], handled.Order());
+        Assert.Empty(await ParkedAsync("Slow"));
+    }
+
+    private async Task DeliverAsync(List<KafkaRecord> records, Func<UnitOfWork, IReadOnlyList<CloudEvent>, Task> handle)
+    {
+        await using var scope = _host.Services.CreateAsyncScope();
+        await scope.ServiceProvider.GetRequiredService<Inbox>().HandleOnceAsync(records, "Slow", handle, CancellationToken.None);
     }
 
     private Task PoisonAsync(string subject, int version) =>

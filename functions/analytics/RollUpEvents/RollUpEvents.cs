@@ -4,7 +4,7 @@ using Microsoft.Azure.Functions.Worker;
 namespace Agency.Analytics;
 
 /// <summary>Adds what was tracked to the rollups, a batch of records at a time, and brings the histories of persons together.</summary>
-public sealed class RollUpEvents(UnitOfWork work, Inbox inbox)
+public sealed class RollUpEvents(Inbox inbox)
 {
     [Function(nameof(RollUpEvents))]
     public Task Run(
@@ -12,7 +12,7 @@ public sealed class RollUpEvents(UnitOfWork work, Inbox inbox)
         CancellationToken cancel) => inbox.HandleOnceAsync(
             records,
             nameof(RollUpEvents),
-            async events =>
+            async (work, events) =>
             {
                 await RollupTables.LockAsync(work, cancel);
                 var rollup = new Rollup();

@@ -5,14 +5,14 @@ using Microsoft.Azure.Functions.Worker;
 namespace Agency.PlatformFunctions;
 
 /// <summary>Turns each event of any domain into a delivery for each webhook of its organisation that wants it.</summary>
-public sealed class QueueWebhookDeliveries(Inbox inbox, UnitOfWork work)
+public sealed class QueueWebhookDeliveries(Inbox inbox)
 {
     [Function(nameof(QueueWebhookDeliveries))]
     public Task Run(
         [KafkaTrigger("%KafkaBrokers%", DomainTopics.Every, ConsumerGroup = nameof(QueueWebhookDeliveries), IsBatched = true)] KafkaRecord[] records,
-        CancellationToken cancel) => inbox.HandleOnceAsync(records, nameof(QueueWebhookDeliveries), events => QueueAsync(events, cancel), cancel);
+        CancellationToken cancel) => inbox.HandleOnceAsync(records, nameof(QueueWebhookDeliveries), (work, events) => QueueAsync(work, events, cancel), cancel);
 
-    private async Task QueueAsync(IReadOnlyList<CloudEvent> events, CancellationToken cancel)
+    private static async Task QueueAsync(UnitOfWork work, IReadOnlyList<CloudEvent> events, CancellationToken cancel)
     {
         var webhooks = await work.QueryAsync(
             $"select id, event_types from platform.webhooks where enabled",
