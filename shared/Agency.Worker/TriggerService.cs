@@ -6,13 +6,11 @@ using Microsoft.Extensions.Logging;
 namespace Agency.Worker;
 
 /// <summary>What one record function wants: which records, and where they go.</summary>
-/// <param name="Function">The function's name.</param>
 /// <param name="Topic">The topic it reads.</param>
 /// <param name="ConsumerGroup">The group whose offset it shares.</param>
 /// <param name="IsBatched">True when <paramref name="Deliver"/> takes many records at once, false when one.</param>
 /// <param name="Deliver">Calls the function; returns when it has returned, and throws what it threw.</param>
-public sealed record RecordSubscription(
-    string Function, string Topic, string ConsumerGroup, bool IsBatched, Func<IReadOnlyList<KafkaRecord>, Task> Deliver);
+public sealed record RecordSubscription(string Topic, string ConsumerGroup, bool IsBatched, Func<IReadOnlyList<KafkaRecord>, Task> Deliver);
 
 /// <summary>Feeds record functions from the configured event log.</summary>
 public interface IRecordSource
@@ -41,7 +39,6 @@ internal sealed partial class TriggerService(FunctionHost host, IServiceScopeFac
             var pipeline = host.Pipeline(function);
             host.Resolve(function, trigger.BrokerList);
             var subscription = new RecordSubscription(
-                function.Definition.Name,
                 host.Resolve(function, trigger.Topic),
                 host.Resolve(function, trigger.ConsumerGroup ?? function.Definition.Name),
                 trigger.IsBatched,
