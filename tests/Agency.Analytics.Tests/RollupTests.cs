@@ -144,7 +144,7 @@ public sealed class RollupTests : IAsyncLifetime
             """{"interval":"day","from":null,"to":null,"currency":null,"totals":{"gross":0,"refunds":0,"net":0,"orders":0,"lines":0,"cancelledLines":0,"units":0,"averageOrder":null,"customers":0,"perCustomer":null},"series":[],"breakdown":[]}""",
             (await stranger.AskAsync("/analytics/revenue?by=country")).GetRawText());
         Assert.Equal(
-            """{"interval":"day","from":null,"to":null,"totals":{"active":0,"new":0,"returning":0,"anonymous":0,"events":0,"sessions":0,"bounces":0,"sessionSeconds":null},"series":[]}""",
+            """{"interval":"day","from":null,"to":null,"totals":{"active":0,"new":0,"returning":0,"anonymous":0,"visitors":0,"newVisitors":0,"returningVisitors":0,"events":0,"sessions":0,"bounces":0,"sessionSeconds":null},"series":[]}""",
             (await stranger.AskAsync("/analytics/users")).GetRawText());
         Assert.Equal(2, (await stranger.AskAsync("/analytics/users?from=2011-01-01&to=2011-01-03")).GetProperty("series").GetArrayLength());
         Assert.Equal(2, (await stranger.AskAsync("/analytics/revenue?from=2011-01-01&to=2011-01-03&by=product")).GetProperty("series").GetArrayLength());
@@ -256,7 +256,7 @@ public sealed class RollupTests : IAsyncLifetime
                     var query = $"interval={interval}&from={from}&to={to}";
                     var raw = $"""
                         select *, (properties ->> 'quantity')::numeric * (properties ->> 'unitPrice')::numeric as amount, (properties ->> 'cancelled')::boolean as cancelled,
-                          min(occurred_at) over (partition by user_id) as first_seen,
+                          min(occurred_at) over (partition by user_id, case when user_id is null then anonymous_id end) as first_seen,
                           min(occurred_at) filter (where name = 'order-line' and not (properties ->> 'cancelled')::boolean) over (partition by properties ->> 'orderId') as ordered_at
                         from analytics.events where tenant_id = '{organisation}'
                         """;
@@ -287,19 +287,22 @@ public sealed class RollupTests : IAsyncLifetime
                     var users = await client.AskAsync($"/analytics/users?{query}");
                     string Counts(string start) => $"""
                         count(distinct user_id), count(distinct user_id) filter (where first_seen >= {start} and first_seen >= '{from}'),
-                        count(distinct anonymous_id) filter (where user_id is null), count(*)
+                        count(distinct anonymous_id) filter (where user_id is null), count(*), count(distinct coalesce('u' || user_id, 'a' || anonymous_id)),
+                        count(distinct coalesce('u' || user_id, 'a' || anonymous_id)) filter (where first_seen >= {start} and first_seen >= '{from}')
                         """;
                     expected = await _host.Database.QueryAsync<string>($"""
                         select concat_ws('|', to_char(date_trunc('{interval}', occurred_at, 'UTC') at time zone 'UTC', 'YYYY-MM-DD HH24'),
                           {Counts($"date_trunc('{interval}', occurred_at, 'UTC')")})
                         from ({raw}) as e where {within} group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
                         """);
-                    Assert.Equal(expected, Points(users, "active", "new", "anonymous", "events"));
+                    Assert.Equal(expected, Points(users, "active", "new", "anonymous", "events", "visitors", "newVisitors"));
                     Assert.Equal(
                         await _host.Database.ScalarAsync<string>($"select concat_ws('|', {Counts($"'{from}'")}) from ({raw}) as e where {within}"),
-                        string.Join('|', new[] { "active", "new", "anonymous", "events" }.Select(f => users.GetProperty("totals").GetProperty(f).GetRawText())));
+                        string.Join('|', new[] { "active", "new", "anonymous", "events", "visitors", "newVisitors" }.Select(f => users.GetProperty("totals").GetProperty(f).GetRawText())));
                     Assert.All(users.GetProperty("series").EnumerateArray().Append(users.GetProperty("totals")),
-                        p => Assert.Equal(p.GetProperty("active").GetInt64(), p.GetProperty("new").GetInt64() + p.GetProperty("returning").GetInt64()));
+                        p => Assert.Equal(
+                            (p.GetProperty("active").GetInt64(), p.GetProperty("visitors").GetInt64()),
+                            (p.GetProperty("new").GetInt64() + p.GetProperty("returning").GetInt64(), p.GetProperty("newVisitors").GetInt64() + p.GetProperty("returningVisitors").GetInt64())));
 
                     expected = await _host.Database.QueryAsync<string>($"""
                         with marked as (

@@ -190,23 +190,27 @@ public sealed class ScanTests : IAsyncLifetime
                     var answer = JsonSerializer.SerializeToElement(dto, AnalyticsJson.Default.AnalyticsDto);
                     var (from, to) = (range.Split('/')[0], range.Split('/')[1]);
                     var raw = $"""
-                        select * from (select *, min(occurred_at) over (partition by user_id) as first from analytics.events where tenant_id = '{organisation}') as e
+                        select * from (select *, min(occurred_at) over (partition by user_id, case when user_id is null then anonymous_id end) as first from analytics.events where tenant_id = '{organisation}') as e
                         where occurred_at >= '{from}' and occurred_at < '{to}' and {condition}
                         """;
                     string Counts(string start) => $"""
                         count(distinct user_id), count(distinct user_id) filter (where first >= '{from}' and first < '{to}' and {start}),
                         count(distinct anonymous_id) filter (where user_id is null), count(*)
                         """;
+                    string All(string start) => $"""
+                        count(distinct coalesce('u' || user_id, 'a' || anonymous_id)),
+                        count(distinct coalesce('u' || user_id, 'a' || anonymous_id)) filter (where first >= '{from}' and first < '{to}' and {start}), {Counts(start)}
+                        """;
                     Assert.Equal(
-                        await _host.Database.ScalarAsync<string>($"select concat_ws('|', {Counts("true")}) from ({raw}) as e"),
-                        Fields(answer.GetProperty("totals"), "active", "new", "anonymous", "events"));
+                        await _host.Database.ScalarAsync<string>($"select concat_ws('|', {All("true")}) from ({raw}) as e"),
+                        Fields(answer.GetProperty("totals"), "visitors", "newVisitors", "active", "new", "anonymous", "events"));
                     Assert.Equal(
                         await _host.Database.QueryAsync<string>($"""
-                            select concat_ws('|', {Start(interval)}, {Counts($"date_trunc('{interval}', first, 'UTC') = date_trunc('{interval}', occurred_at, 'UTC')")})
+                            select concat_ws('|', {Start(interval)}, {All($"date_trunc('{interval}', first, 'UTC') = date_trunc('{interval}', occurred_at, 'UTC')")})
                             from ({raw}) as e group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
                             """),
                         answer.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("events").GetInt64() > 0)
-                            .Select(p => p.GetProperty("start").GetString()![..13] + "|" + Fields(p, "active", "new", "anonymous", "events")));
+                            .Select(p => p.GetProperty("start").GetString()![..13] + "|" + Fields(p, "visitors", "newVisitors", "active", "new", "anonymous", "events")));
                     Assert.All(answer.GetProperty("series").EnumerateArray().Append(answer.GetProperty("totals")),
                         p => Assert.Equal(p.GetProperty("active").GetInt64(), p.GetProperty("new").GetInt64() + p.GetProperty("returning").GetInt64()));
                     if (breakdown is null)

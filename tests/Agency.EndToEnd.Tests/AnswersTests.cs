@@ -82,9 +82,10 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
     {
         var answer = await asked.AskAsync("users");
         string Counts(string start) => $"""
-            '~' || count(distinct user_id), count(distinct user_id) filter (where first_seen >= {start} and first_seen >= '{asked.From:O}'), '~' || count(distinct anonymous_id) filter (where user_id is null), count(*)
+            '~' || count(distinct user_id), count(distinct user_id) filter (where first_seen >= {start} and first_seen >= '{asked.From:O}'), '~' || count(distinct anonymous_id) filter (where user_id is null), count(*),
+            '~' || count(distinct who), count(distinct who) filter (where first_seen >= {start} and first_seen >= '{asked.From:O}')
             """;
-        string[] fields = ["active", "new", "anonymous", "events"];
+        string[] fields = ["active", "new", "anonymous", "events", "visitors", "newVisitors"];
         await AssertAsync(
             $"select concat_ws('|', {asked.Start()}, {Counts($"date_trunc('{asked.Interval}', at)")}) from checked.events where {asked.Within()} group by date_trunc('{asked.Interval}', at) order by 1",
             Points(answer, "events", fields));
@@ -256,7 +257,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
         Assert.Equal(await RawAsync($"select id from checked.events where {asked.Within()} order by id collate \"C\""), ids.Order(StringComparer.Ordinal));
     }
 
-    /// <summary>The organisation's raw events with their properties as columns, when each user was first there, when each order was made, and all sessions.</summary>
+    /// <summary>The organisation's raw events with their properties as columns, when each visitor was first there, when each order was made, and all sessions.</summary>
     private async Task CopyAsync(string organisation)
     {
         await using var command = _raw.CreateCommand($"""
@@ -270,7 +271,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
               from analytics.events where tenant_id = '{organisation}'
             )
             select * from raw
-            left join (select user_id, min(at) as first_seen from raw group by 1) as users using (user_id)
+            left join (select who, min(at) as first_seen from raw group by 1) as firsts using (who)
             left join (select order_id, min(at) as ordered from raw where not cancelled group by 1) as orders using (order_id);
             create index on checked.events (who, name, at);
             create unlogged table checked.sessions as

@@ -83,23 +83,39 @@ public sealed record UserShare(string? Value, long Active, long New, long Return
 /// <param name="New">Those of them whose first event ever it is.</param>
 /// <param name="Returning">The others.</param>
 /// <param name="Anonymous">Different anonymous ids with an event that names no user and that have not been identified as one since.</param>
+/// <param name="Visitors">Users and anonymous ids together.</param>
+/// <param name="NewVisitors">Those of them whose first event ever it is.</param>
+/// <param name="ReturningVisitors">The others.</param>
 /// <param name="Events">Events of whatever name.</param>
 /// <param name="Sessions">Sessions that begin here, of users and anonymous ids; see <see cref="Session"/>. Null where only some events are looked at.</param>
 /// <param name="Bounces">Those of them with one event; null likewise.</param>
 /// <param name="SessionSeconds">How long such a session lasts from its first to its last event, on average; null when there is none.</param>
 public sealed record UserCounts(
-    long Active, long New, long Returning, long Anonymous, long Events, long? Sessions, long? Bounces, double? SessionSeconds)
+    long Active, long New, long Returning, long Anonymous, long Visitors, long NewVisitors, long ReturningVisitors, long Events,
+    long? Sessions, long? Bounces, double? SessionSeconds)
 {
-    public static UserCounts Of(long active, long anonymous, VisitTotals visits) => new(
-        // An estimate may fall short of the new users, who are counted.
-        Math.Max(active, visits.NewUsers), visits.NewUsers, Math.Max(active - visits.NewUsers, 0), anonymous, visits.Events, visits.Sessions, visits.Bounces,
-        visits.Sessions == 0 ? null : Math.Round(visits.Duration / 1e6 / visits.Sessions, 3));
+    public static UserCounts Of(long active, long anonymous, VisitTotals visits)
+    {
+        // An estimate may fall short of the new ones, who are counted.
+        (active, anonymous) = (Math.Max(active, visits.NewUsers), Math.Max(anonymous, visits.NewAnonymous));
+        return Of(active, visits.NewUsers, anonymous, visits.NewUsers + visits.NewAnonymous, visits.Events) with
+        {
+            Sessions = visits.Sessions,
+            Bounces = visits.Bounces,
+            SessionSeconds = visits.Sessions == 0 ? null : Math.Round(visits.Duration / 1e6 / visits.Sessions, 3),
+        };
+    }
+
+    /// <summary>Without sessions.</summary>
+    public static UserCounts Of(long active, long newUsers, long anonymous, long newVisitors, long events) => new(
+        active, newUsers, active - newUsers, anonymous, active + anonymous, newVisitors, active + anonymous - newVisitors, events, null, null, null);
 }
 
 /// <summary><see cref="UserCounts"/> of one interval.</summary>
 public sealed record UserPoint(
-    DateTimeOffset Start, long Active, long New, long Returning, long Anonymous, long Events, long? Sessions, long? Bounces, double? SessionSeconds)
+    DateTimeOffset Start, long Active, long New, long Returning, long Anonymous, long Visitors, long NewVisitors, long ReturningVisitors, long Events,
+    long? Sessions, long? Bounces, double? SessionSeconds)
 {
-    public static UserPoint Of(DateTime start, UserCounts c) =>
-        new(start, c.Active, c.New, c.Returning, c.Anonymous, c.Events, c.Sessions, c.Bounces, c.SessionSeconds);
+    public static UserPoint Of(DateTime start, UserCounts c) => new(
+        start, c.Active, c.New, c.Returning, c.Anonymous, c.Visitors, c.NewVisitors, c.ReturningVisitors, c.Events, c.Sessions, c.Bounces, c.SessionSeconds);
 }

@@ -36,7 +36,7 @@ public sealed class Rollup(int sign = 1)
     {
         var time = e.Time.UtcDateTime;
         At(_counts, (Interval.Floor(Interval.Hour, time), e.Event)) += sign;
-        Book(time, new(sign, 0, 0, 0, 0));
+        Book(time, new(sign, 0, 0, 0, 0, 0));
         if (visitor is { } who)
         {
             (CollectionsMarshal.GetValueRefOrAddDefault(Times, who, out _) ??= []).Add(time);
@@ -77,7 +77,7 @@ public sealed class Rollup(int sign = 1)
         return [.. sums];
     }
 
-    /// <summary>Events, sessions and new users: hours, days and months, those that change.</summary>
+    /// <summary>Events, sessions and new visitors: hours, days and months, those that change.</summary>
     public List<KeyValuePair<(string Resolution, DateTime Start), VisitTotals>> Visits()
     {
         var sums = new Dictionary<(string Resolution, DateTime Start), VisitTotals>();
@@ -97,21 +97,21 @@ public sealed class Rollup(int sign = 1)
 
     /// <summary>Counts a session where it starts, or stops counting it there.</summary>
     public void CountSession(Session session, int sessions) => Book(session.Start, new(
-        0, 0, sessions, session.Events == 1 ? sessions : 0, sessions * ((session.Last - session.Start).Ticks / TimeSpan.TicksPerMicrosecond)));
+        0, 0, 0, sessions, session.Events == 1 ? sessions : 0, sessions * ((session.Last - session.Start).Ticks / TimeSpan.TicksPerMicrosecond)));
 
-    /// <summary>Counts a user as new where the first event is, or stops counting it there.</summary>
-    public void CountNewUser(DateTime first, int users) => Book(first, new(0, users, 0, 0, 0));
-
-    /// <summary>Counts users as new where their first events are now, instead of where they were.</summary>
-    public void MoveNewUsers(IReadOnlyDictionary<long, DateTime> before, IReadOnlyDictionary<long, DateTime> after)
+    /// <summary>Counts visitors as new where their first events are now, instead of where they were.</summary>
+    public void MoveNewVisitors(IReadOnlyDictionary<long, DateTime> before, IReadOnlyDictionary<long, DateTime> after)
     {
         foreach (var (visitor, first) in before)
-            if (!Visitor.IsAnonymous(visitor) && !(after.TryGetValue(visitor, out var now) && now == first))
-                CountNewUser(first, -1);
+            if (!(after.TryGetValue(visitor, out var now) && now == first))
+                CountNew(visitor, first, -1);
         foreach (var (visitor, first) in after)
-            if (!Visitor.IsAnonymous(visitor) && !(before.TryGetValue(visitor, out var was) && was == first))
-                CountNewUser(first, 1);
+            if (!(before.TryGetValue(visitor, out var was) && was == first))
+                CountNew(visitor, first, 1);
     }
+
+    private void CountNew(long visitor, DateTime first, int visitors) =>
+        Book(first, Visitor.IsAnonymous(visitor) ? new(0, 0, visitors, 0, 0, 0) : new(0, visitors, 0, 0, 0, 0));
 
     private void Add(in OrderLine line, DateTime time)
     {
@@ -149,11 +149,13 @@ public sealed class Rollup(int sign = 1)
 
 /// <param name="Events">Of whatever name.</param>
 /// <param name="NewUsers">Users whose first event ever it is.</param>
+/// <param name="NewAnonymous">Anonymous ids whose first event ever it is.</param>
 /// <param name="Bounces">Sessions of one event.</param>
 /// <param name="Duration">Of all sessions, microseconds.</param>
-public readonly record struct VisitTotals(long Events, long NewUsers, long Sessions, long Bounces, long Duration)
+public readonly record struct VisitTotals(long Events, long NewUsers, long NewAnonymous, long Sessions, long Bounces, long Duration)
 {
-    public VisitTotals Add(VisitTotals b) => new(Events + b.Events, NewUsers + b.NewUsers, Sessions + b.Sessions, Bounces + b.Bounces, Duration + b.Duration);
+    public VisitTotals Add(VisitTotals b) => new(
+        Events + b.Events, NewUsers + b.NewUsers, NewAnonymous + b.NewAnonymous, Sessions + b.Sessions, Bounces + b.Bounces, Duration + b.Duration);
 }
 
 /// <summary>Whom the table of uniques counts.</summary>
@@ -161,9 +163,13 @@ public static class UniqueKinds
 {
     public const string User = "user";
     public const string Anonymous = "anonymous";
+    private const string CustomerPrefix = "customer/";
 
     public static string Of(long visitor) => Visitor.IsAnonymous(visitor) ? Anonymous : User;
 
     /// <summary>Those with an order line in this currency.</summary>
-    public static string Customer(string currency) => "customer/" + currency;
+    public static string Customer(string currency) => CustomerPrefix + currency;
+
+    /// <summary>Null of the other kinds.</summary>
+    public static string? CurrencyOf(string kind) => kind.StartsWith(CustomerPrefix, StringComparison.Ordinal) ? kind[CustomerPrefix.Length..] : null;
 }

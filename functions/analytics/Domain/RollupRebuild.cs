@@ -20,7 +20,7 @@ public static class RollupRebuild
         ("revenue", "dimension, resolution, start, currency, key, trim_scale(gross), trim_scale(refunds), orders, lines, cancelled_lines, units"),
         ("orders", "currency, order_id, hour, lines"),
         ("sessions", "visitor, start, last, events"),
-        ("visits", "resolution, start, events, new_users, sessions, bounces, duration"),
+        ("visits", "resolution, start, events, new_users, new_anonymous, sessions, bounces, duration"),
         ("uniques", "kind, resolution, start, members, sketch"),
     ];
 

@@ -46,7 +46,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
     {
         var before = await FirstSeenAsync(visitors, cancel);
         await WriteSessionsAsync(rollup, gone, come, cancel);
-        rollup.MoveNewUsers(before, await FirstSeenAsync(visitors, cancel));
+        rollup.MoveNewVisitors(before, await FirstSeenAsync(visitors, cancel));
     }
 
     private async Task WriteSessionsAsync(
@@ -109,7 +109,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
         visitors.ForEach(v => v.Value.Sort());
         var known = await SessionsAsync([.. visitors.Select(v => (v.Key, v.Value[0] - Session.Silence, v.Value[^1] + Session.Silence))], cancel);
         // Only of those who are not known to have been there before it has to be asked whether they come back later.
-        var before = await FirstSeenAsync([.. visitors.Where(v => !Visitor.IsAnonymous(v.Key) && !known.Contains(v.Key)).Select(v => v.Key)], cancel);
+        var before = await FirstSeenAsync([.. visitors.Where(v => !known.Contains(v.Key)).Select(v => v.Key)], cancel);
         var after = new Dictionary<long, DateTime>(visitors.Count);
         var (gone, come) = (new List<(long, Session)>(), new List<(long, Session)>(visitors.Count));
         foreach (var (visitor, times) in visitors)
@@ -124,7 +124,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
         }
 
         await WriteSessionsAsync(rollup, gone, come, cancel);
-        rollup.MoveNewUsers(before, after);
+        rollup.MoveNewVisitors(before, after);
     }
 
     private async Task AddMembersAsync(Rollup rollup, CancellationToken cancel)
@@ -241,13 +241,13 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
             return;
         await work.ExecuteAsync(
             $"""
-            insert into {_schema}.visits as kept (resolution, start, events, new_users, sessions, bounces, duration)
+            insert into {_schema}.visits as kept (resolution, start, events, new_users, new_anonymous, sessions, bounces, duration)
             select * from unnest({rows.ConvertAll(r => r.Key.Resolution).ToArray()}, {rows.ConvertAll(r => r.Key.Start).ToArray()},
-              {rows.ConvertAll(r => r.Value.Events).ToArray()}, {rows.ConvertAll(r => r.Value.NewUsers).ToArray()}, {rows.ConvertAll(r => r.Value.Sessions).ToArray()},
-              {rows.ConvertAll(r => r.Value.Bounces).ToArray()}, {rows.ConvertAll(r => r.Value.Duration).ToArray()})
+              {rows.ConvertAll(r => r.Value.Events).ToArray()}, {rows.ConvertAll(r => r.Value.NewUsers).ToArray()}, {rows.ConvertAll(r => r.Value.NewAnonymous).ToArray()},
+              {rows.ConvertAll(r => r.Value.Sessions).ToArray()}, {rows.ConvertAll(r => r.Value.Bounces).ToArray()}, {rows.ConvertAll(r => r.Value.Duration).ToArray()})
             on conflict (tenant_id, resolution, start) do update set
-              events = kept.events + excluded.events, new_users = kept.new_users + excluded.new_users, sessions = kept.sessions + excluded.sessions,
-              bounces = kept.bounces + excluded.bounces, duration = kept.duration + excluded.duration
+              events = kept.events + excluded.events, new_users = kept.new_users + excluded.new_users,
+              new_anonymous = kept.new_anonymous + excluded.new_anonymous, sessions = kept.sessions + excluded.sessions, bounces = kept.bounces + excluded.bounces, duration = kept.duration + excluded.duration
             """,
             cancel);
         if (rows.Exists(r => r.Value.Events < 0))

@@ -23,8 +23,8 @@ public static class UserScan
               from {query.Events(names, range)}
               group by 1, 2, 3
             ), firsts as materialized (
-              select visitor, (select min(s.start) from analytics.sessions s where s.visitor = users.visitor) as first
-              from (select distinct visitor from seen where visitor & 1 = 0) as users
+              select visitor, (select min(s.start) from analytics.sessions s where s.visitor = visitors.visitor) as first
+              from (select distinct visitor from seen where visitor is not null) as visitors
             ), parts as (
               select 0 as kind, null::timestamptz as start, null::text as value, visitor, sum(events) as events from seen group by visitor
               union all
@@ -32,10 +32,12 @@ public static class UserScan
               union all
               select 2, null, value, visitor, sum(events) from seen where {query.Breakdown is not null} group by value, visitor
             ), counts as (
-              select kind, p.start, value, count(*) filter (where visitor & 1 = 0) as active,
-                count(*) filter (where first >= {range.From} and first < {range.To} and coalesce(date_trunc({interval}, first, 'UTC') = p.start, true)) as new,
-                count(*) filter (where visitor & 1 = 1) as anonymous, sum(events)::bigint as events
-              from parts p left join firsts using (visitor)
+              select kind, p.start, value, count(*) filter (where visitor & 1 = 0) as active, count(*) filter (where is_new and visitor & 1 = 0) as new,
+                count(*) filter (where visitor & 1 = 1) as anonymous, count(*) filter (where is_new) as new_visitors, sum(events)::bigint as events
+              from (
+                select *, first >= {range.From} and first < {range.To} and coalesce(date_trunc({interval}, first, 'UTC') = start, true) as is_new
+                from parts left join firsts using (visitor)
+              ) as p
               group by kind, p.start, value
             )
             select * from counts where kind < 2
@@ -44,9 +46,9 @@ public static class UserScan
             """,
             row => (
                 Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.IsDBNull(2) ? null : row.GetString(2),
-                Counts: new UserCounts(row.GetInt64(3), row.GetInt64(4), row.GetInt64(3) - row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), null, null, null)),
+                Counts: UserCounts.Of(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), row.GetInt64(7))),
             cancel);
-        var none = new UserCounts(0, 0, 0, 0, 0, null, null, null);
+        var none = UserCounts.Of(0, 0, 0, 0, 0);
         var points = rows.Where(r => r.Kind == 1).ToDictionary(r => r.Start!.Value, r => r.Counts);
         return new(
             interval, range.From, range.To,

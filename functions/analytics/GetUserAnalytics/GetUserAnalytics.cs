@@ -34,21 +34,21 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
         // One statement, so that all counts are of one moment.
         var rows = await work.QueryAsync(
             $"""
-            select '', '', date_trunc({interval}, v.start, 'UTC'), sum(events)::bigint, sum(new_users)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bigint, null::bytea
+            select '', '', date_trunc({interval}, v.start, 'UTC'), sum(events)::bigint, sum(new_users)::bigint, sum(new_anonymous)::bigint, sum(sessions)::bigint, sum(bounces)::bigint, sum(duration)::bigint, null::bigint, null::bytea
             from {range.Cover(interval).Rows} join analytics.visits v on v.resolution = part.resolution and v.start >= part.low and v.start < part.high
             group by 3
             union all
-            select kind, resolution, start, members, 0, 0, 0, 0, null, null
+            select kind, resolution, start, members, 0, 0, 0, 0, 0, null, null
             from analytics.uniques where kind in ('user', 'anonymous') and resolution = {interval} and start >= {range.From} and start < {range.To}
             union all
-            select u.kind, u.resolution, u.start, u.members, 0, 0, 0, 0, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
+            select u.kind, u.resolution, u.start, u.members, 0, 0, 0, 0, 0, u.version, case when u.version <> all({kept.Versions}) then u.sketch end
             from {parts.Rows} join analytics.uniques u on u.kind in ('user', 'anonymous') and u.resolution = part.resolution and u.start >= part.low and u.start < part.high
             """,
             row => (
                 Key: new UniqueKey(row.GetString(0), row.GetString(1), row.GetFieldValue<DateTime>(2)),
-                Sums: new VisitTotals(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), row.GetInt64(7)),
-                Version: row.IsDBNull(8) ? (long?)null : row.GetInt64(8),
-                Sketch: row.IsDBNull(9) ? null : row.GetFieldValue<byte[]>(9)),
+                Sums: new VisitTotals(row.GetInt64(3), row.GetInt64(4), row.GetInt64(5), row.GetInt64(6), row.GetInt64(7), row.GetInt64(8)),
+                Version: row.IsDBNull(9) ? (long?)null : row.GetInt64(9),
+                Sketch: row.IsDBNull(10) ? null : row.GetFieldValue<byte[]>(10)),
             cancel);
         var sums = rows.Where(r => r.Version is null).ToDictionary(r => r.Key, r => r.Sums);
         // The parts of the whole range and of its ends may have rows in common.
