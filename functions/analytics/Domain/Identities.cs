@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Agency.Platform;
 
 namespace Agency.Analytics;
@@ -16,30 +17,38 @@ public static class Identities
         return [person, .. await work.QueryAsync($"select visitor from analytics.identities where same_as = {person}", row => row.GetInt64(0), cancel)];
     }
 
-    /// <summary>
-    /// Whom each event counts for. An identity may have become known after the event was kept, so its row is brought up to date too.
-    /// </summary>
-    public static async Task<IReadOnlyList<(TrackedEvent Event, long? Visitor)>> ResolveAsync(
-        UnitOfWork work, List<TrackedEvent> events, CancellationToken cancel)
+    /// <summary>Whom each event counts for, by the ids that it names.</summary>
+    public static async Task<List<(TrackedEvent Event, long? Visitor)>> WhomAsync(UnitOfWork work, List<TrackedEvent> events, CancellationToken cancel)
     {
-        var seen = events.ConvertAll(e => (Event: e, Visitor: Visitor.Of(e)));
+        var named = events.ConvertAll(e => (Event: e, Visitor: Visitor.Of(e)));
         var known = (await work.QueryAsync(
-            $"select visitor, same_as from analytics.identities where visitor = any({seen.Select(s => s.Visitor).OfType<long>().Distinct().ToArray()})",
+            $"select visitor, same_as from analytics.identities where visitor = any({named.Select(n => n.Visitor).OfType<long>().Distinct().ToArray()})",
             row => (row.GetInt64(0), row.GetInt64(1)),
             cancel)).ToDictionary();
-        var others = known.Count == 0 ? [] : seen.FindAll(s => s.Visitor is { } visitor && known.ContainsKey(visitor));
-        if (others.Count == 0)
-            return seen;
-        await work.ExecuteAsync(
-            $"""
-            update analytics.events e set visitor = known.visitor
-            from unnest({others.ConvertAll(o => o.Event.Event).ToArray()}, {others.ConvertAll(o => o.Event.Time.UtcDateTime).ToArray()},
-              {others.ConvertAll(o => o.Event.MessageId).ToArray()}, {others.ConvertAll(o => known[o.Visitor!.Value]).ToArray()})
-              as known (name, occurred_at, message_id, visitor)
-            where e.name = known.name and e.occurred_at = known.occurred_at and e.message_id = known.message_id and e.visitor <> known.visitor
-            """,
-            cancel);
-        return seen.ConvertAll(s => (s.Event, s.Visitor is { } visitor && known.TryGetValue(visitor, out var other) ? other : s.Visitor));
+        return named.ConvertAll(n => (n.Event, n.Visitor is { } visitor && known.TryGetValue(visitor, out var person) ? person : n.Visitor));
+    }
+
+    /// <summary>The same. An identity may have become known after the event was kept, so its row is brought up to date too.</summary>
+    public static async Task<IReadOnlyList<(TrackedEvent Event, long? Visitor)>> ResolveAsync(UnitOfWork work, List<TrackedEvent> events, CancellationToken cancel)
+    {
+        var resolved = await WhomAsync(work, events, cancel);
+        await AttributeAsync(work, resolved.FindAll(r => r.Visitor != Visitor.Of(r.Event)), cancel);
+        return resolved;
+    }
+
+    /// <summary>Makes the rows of events say for whom they count.</summary>
+    public static async Task AttributeAsync(UnitOfWork work, List<(TrackedEvent Event, long? Visitor)> events, CancellationToken cancel)
+    {
+        if (events.Count > 0)
+            await work.ExecuteAsync(
+                $"""
+                update analytics.events e set visitor = known.visitor
+                from unnest({events.ConvertAll(o => o.Event.Event).ToArray()}, {events.ConvertAll(o => o.Event.Time.UtcDateTime).ToArray()},
+                  {events.ConvertAll(o => o.Event.MessageId).ToArray()}, {events.ConvertAll(o => o.Visitor).ToArray()})
+                  as known (name, occurred_at, message_id, visitor)
+                where e.name = known.name and e.occurred_at = known.occurred_at and e.message_id = known.message_id and e.visitor is distinct from known.visitor
+                """,
+                cancel);
     }
 
     /// <summary>Makes one visitor the same person as another from now on, and tells of it; <see cref="JoinAsync"/> brings his history after.</summary>
@@ -55,40 +64,75 @@ public static class Identities
         if (known != visitor)
             return false;
         await work.ExecuteAsync($"update analytics.identities set same_as = {other} where same_as = {visitor}", cancel);
-        await work.ExecuteAsync($"insert into analytics.identities (visitor, same_as) values ({visitor}, {other})", cancel);
+        await work.ExecuteAsync($"insert into analytics.identities (visitor, same_as, moved) values ({visitor}, {other}, false)", cancel);
         work.Append(new VisitorsJoinedEvent(visitor), Guid.CreateVersion7(), 1);
         return true;
     }
 
-    /// <summary>Makes the history of a visitor that of whom he is known to be. The organisation's lock is held.</summary>
-    public static async Task JoinAsync(UnitOfWork work, long visitor, CancellationToken cancel)
+    /// <summary>Makes the histories of visitors those of whom they are known to be. The organisation's lock is held.</summary>
+    public static async Task JoinAsync(UnitOfWork work, IReadOnlyCollection<long> visitors, CancellationToken cancel)
     {
-        var person = await ResolveAsync(work, visitor, cancel);
-        var tables = new RollupTables(work);
-        var history = (await tables.SessionsAsync([(visitor, DateTime.UnixEpoch, DateTime.UtcNow.AddYears(1))], cancel))[visitor].ToList();
-        if (person == visitor || history.Count == 0)
+        if (visitors.Count == 0)
             return;
-        var (low, high) = (history[0].Start, history.Max(s => s.Last));
-        var moved = await work.QueryAsync(
-            $"""
-            update analytics.events e set visitor = {person}
-            from unnest({history.ConvertAll(s => s.Start).ToArray()}, {history.ConvertAll(s => s.Last).ToArray()}) as session (start, last)
-            where {await EventRows.CountedAsync(work, new(low, high.AddMicroseconds(1)), cancel)}
-              and e.occurred_at >= session.start and e.occurred_at <= session.last and e.visitor = {visitor}
-            returning date_trunc('hour', e.occurred_at, 'UTC')
-            """,
-            row => row.GetFieldValue<DateTime>(0),
-            cancel);
-        var near = (await tables.SessionsAsync([(person, low - Session.Silence, high + Session.Silence)], cancel))[person].ToList();
-        var joined = Session.Join([.. history, .. near]);
+        var persons = (await work.QueryAsync(
+            $"update analytics.identities set moved = true where visitor = any({visitors.ToArray()}) returning visitor, same_as",
+            row => (row.GetInt64(0), row.GetInt64(1)),
+            cancel)).ToDictionary();
+        var tables = new RollupTables(work);
+        var histories = await tables.SessionsAsync([.. persons.Keys.Select(visitor => (visitor, DateTime.UnixEpoch, DateTime.UtcNow.AddYears(1)))], cancel);
+        if (histories.Count == 0)
+            return;
+        await MoveEventsAsync(work, [.. histories.Select(h => (h.Key, persons[h.Key], h.First().Start, h.Max(s => s.Last)))], cancel);
+
+        var byPerson = histories.GroupBy(h => persons[h.Key], h => h.Select(session => (Visitor: h.Key, Session: session)))
+            .ToDictionary(g => g.Key, g => g.SelectMany(sessions => sessions).ToList());
+        var near = await tables.SessionsAsync(
+            [.. byPerson.Select(p => (p.Key, p.Value.Min(h => h.Session.Start) - Session.Silence, p.Value.Max(h => h.Session.Last) + Session.Silence))], cancel);
+        var (gone, come) = (byPerson.Values.SelectMany(h => h).ToList(), new List<(long, Session)>());
+        foreach (var (person, history) in byPerson)
+        {
+            var joined = Session.Join([.. history.Select(h => h.Session), .. near[person]]);
+            gone.AddRange(near[person].Except(joined).Select(session => (person, session)));
+            come.AddRange(joined.Except(near[person]).Select(session => (person, session)));
+        }
+
         var rollup = new Rollup();
-        await tables.ReplaceSessionsAsync(
-            rollup,
-            [visitor, person],
-            [.. history.Select(s => (visitor, s)), .. near.Except(joined).Select(s => (person, s))],
-            [.. joined.Except(near).Select(s => (person, s))],
-            cancel);
+        await tables.ReplaceSessionsAsync(rollup, [.. persons.Keys.Union(byPerson.Keys)], gone, come, cancel);
         await tables.AddSumsAsync(rollup, cancel);
-        await tables.RecountMembersAsync(moved, cancel);
+    }
+
+    /// <summary>The events themselves, and who was there.</summary>
+    private static async Task MoveEventsAsync(UnitOfWork work, List<(long Visitor, long Person, DateTime First, DateTime Last)> histories, CancellationToken cancel)
+    {
+        var persons = histories.ToDictionary(h => h.Visitor, h => h.Person);
+        var (left, came) = (new Dictionary<(string, DateTime), HashSet<long>>(), new Dictionary<(string, DateTime), HashSet<long>>());
+        foreach (var (visitor, hour, currency) in await work.QueryAsync(
+            $"""
+            with moved as (
+              update analytics.events e set visitor = history.person
+              from unnest({histories.ConvertAll(h => h.Visitor).ToArray()}, {histories.ConvertAll(h => h.Person).ToArray()},
+                {histories.ConvertAll(h => h.First).ToArray()}, {histories.ConvertAll(h => h.Last).ToArray()}) as history (visitor, person, first, last)
+              where e.visitor = history.visitor and e.occurred_at >= history.first and e.occurred_at <= history.last
+                and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
+              returning history.visitor, date_trunc('hour', e.occurred_at, 'UTC') as hour, case e.name when {OrderLine.EventName} then e.properties ->> 'currency' end as currency
+            )
+            select distinct * from moved
+            """,
+            row => (row.GetInt64(0), row.GetFieldValue<DateTime>(1), row.IsDBNull(2) ? null : row.GetString(2)),
+            cancel))
+        {
+            var person = persons[visitor];
+            Note(left, UniqueKinds.Of(visitor), hour, visitor);
+            Note(came, UniqueKinds.Of(person), hour, person);
+            if (currency is null)
+                continue;
+            Note(left, UniqueKinds.Customer(currency), hour, visitor);
+            Note(came, UniqueKinds.Customer(currency), hour, person);
+        }
+
+        await new UniqueTable(work, $"analytics").MoveAsync(left, came, cancel);
+
+        static void Note(Dictionary<(string, DateTime), HashSet<long>> visitors, string kind, DateTime hour, long visitor) =>
+            (CollectionsMarshal.GetValueRefOrAddDefault(visitors, (kind, hour), out _) ??= []).Add(visitor);
     }
 }

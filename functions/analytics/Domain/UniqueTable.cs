@@ -15,17 +15,7 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
     {
         if (added.Count == 0)
             return;
-        var keys = added.Keys.ToList();
-        var known = (await work.QueryAsync(
-            $"""
-            select u.kind, u.resolution, u.start, u.sketch
-            from unnest({keys.ConvertAll(k => k.Kind).ToArray()}, {keys.ConvertAll(k => k.Resolution).ToArray()}, {keys.ConvertAll(k => k.Start).ToArray()})
-              as asked (kind, resolution, start)
-            join {schema}.uniques u using (kind, resolution, start)
-            """,
-            row => (new UniqueKey(row.GetString(0), row.GetString(1), row.GetFieldValue<DateTime>(2)), row.GetFieldValue<byte[]>(3)),
-            cancel)).ToDictionary();
-        foreach (var (key, bytes) in known)
+        foreach (var (key, bytes) in await ReadAsync(added.Keys, cancel))
         {
             var sketch = Sketch.From(bytes);
             sketch.Unite(added[key]);
@@ -51,41 +41,105 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
             cancel));
     }
 
+    /// <summary>
+    /// Takes visitors out who were in these hours and have no event there any more, nor in any interval that holds the hour, and puts others
+    /// in. The cost does not depend on how many were there: a sketch either has the visitors themselves, or those tell what its register is
+    /// whose numbers begin like the number of the one who left, and of theirs there are few.
+    /// </summary>
+    public async Task MoveAsync(
+        Dictionary<(string Kind, DateTime Hour), HashSet<long>> left, Dictionary<(string Kind, DateTime Hour), HashSet<long>> came, CancellationToken cancel)
+    {
+        var (less, more) = (InAllIntervals(left), InAllIntervals(came));
+        var keys = less.Keys.Union(more.Keys).ToList();
+        var sketches = (await ReadAsync(keys, cancel)).ToDictionary(known => known.Key, known => Sketch.From(known.Bytes));
+        var lowered = less.Where(l => sketches.ContainsKey(l.Key)).Select(l => (l.Key, Registers: sketches[l.Key].Remove(l.Value))).Where(l => l.Registers.Count > 0).ToList();
+        var others = await OthersAsync(lowered, cancel);
+        foreach (var (key, registers) in lowered)
+            sketches[key].Lower(registers, others[key]);
+        foreach (var resolution in Resolutions)
+        {
+            foreach (var key in keys.Where(k => k.Resolution == resolution))
+            {
+                var sketch = At(sketches, key);
+                // One of so few has to be what it would be if it had been made of them.
+                if (less.ContainsKey(key) && sketch.MayBeExact())
+                    sketch = sketches[key] = await MadeAsync(key, cancel);
+                foreach (var visitor in more.GetValueOrDefault(key) ?? [])
+                    sketch.Add(visitor);
+            }
+
+            // Before those that may have to be made of them.
+            await WriteAsync(sketches.Where(s => s.Key.Resolution == resolution).ToDictionary(), cancel);
+        }
+    }
+
+    private static Dictionary<UniqueKey, HashSet<long>> InAllIntervals(Dictionary<(string Kind, DateTime Hour), HashSet<long>> byHour) => byHour
+        .SelectMany(_ => Resolutions, (visitors, resolution) => (Key: new UniqueKey(visitors.Key.Kind, resolution, Interval.Floor(resolution, visitors.Key.Hour)), visitors.Value))
+        .GroupBy(visitors => visitors.Key, visitors => visitors.Value)
+        .ToDictionary(g => g.Key, g => g.SelectMany(visitors => visitors).ToHashSet());
+
+    /// <summary>Who is there of those that may raise a register of a sketch.</summary>
+    private async Task<ILookup<UniqueKey, long>> OthersAsync(List<(UniqueKey Key, IReadOnlySet<int> Registers)> lowered, CancellationToken cancel)
+    {
+        var asked = lowered.SelectMany(l => l.Registers, (l, register) => (l.Key, Visitors: Sketch.VisitorsOf(register))).ToList();
+        return (asked.Count == 0 ? [] : await work.QueryAsync(
+            $"""
+            select asked.n, there.visitor
+            from unnest({asked.ConvertAll(a => a.Visitors.First).ToArray()}, {asked.ConvertAll(a => a.Visitors.Last).ToArray()},
+              {asked.ConvertAll(a => a.Key.Start).ToArray()}, {asked.ConvertAll(a => Interval.Next(a.Key.Resolution, a.Key.Start)).ToArray()},
+              {asked.ConvertAll(a => UniqueKinds.CurrencyOf(a.Key.Kind)).ToArray()})
+              with ordinality as asked (first, last, low, high, currency, n)
+            cross join lateral (
+              select distinct e.visitor from analytics.events e
+              where e.visitor >= asked.first and e.visitor <= asked.last and e.occurred_at >= asked.low and e.occurred_at < asked.high
+                and (asked.currency is null or e.name = {OrderLine.EventName} and e.properties ->> 'currency' = asked.currency)
+                and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
+            ) as there
+            """,
+            row => (asked[(int)row.GetInt64(0) - 1].Key, Visitor: row.GetInt64(1)),
+            cancel))
+            .Where(there => UniqueKinds.CurrencyOf(there.Key.Kind) is not null || UniqueKinds.Of(there.Visitor) == there.Key.Kind)
+            .ToLookup(there => there.Key, there => there.Visitor);
+    }
+
+    /// <summary>A sketch as it is when it is made of events, or of the finer ones.</summary>
+    private async Task<Sketch> MadeAsync(UniqueKey key, CancellationToken cancel) => At(
+        key.Resolution == Interval.Hour ? await OfHourAsync(key.Start, cancel) : await UnionAsync(key.Resolution, key.Start, cancel), key);
+
     /// <summary>Counts anew who was there in these hours, from the events that are counted, and then what is made of those hours.</summary>
     public async Task RecountAsync(IReadOnlyCollection<DateTime> hours, CancellationToken cancel)
     {
-        var sketches = new Dictionary<UniqueKey, Sketch>();
-        foreach (var day in hours.GroupBy(h => h.Date))
-        {
-            var asked = day.ToHashSet();
-            var range = new TimeRange(asked.Min(), asked.Max().AddHours(1));
-            foreach (var (hour, visitor, currency) in await work.QueryAsync(
-                $"""
-                select distinct date_trunc('hour', e.occurred_at, 'UTC'), e.visitor, case e.name when {OrderLine.EventName} then e.properties ->> 'currency' end
-                from analytics.events e
-                where {await EventRows.CountedAsync(work, range, cancel)} and e.visitor is not null
-                """,
-                row => (row.GetFieldValue<DateTime>(0), row.GetInt64(1), row.IsDBNull(2) ? null : row.GetString(2)),
-                cancel))
-            {
-                if (!asked.Contains(hour))
-                    continue;
-                At(sketches, new(UniqueKinds.Of(visitor), Interval.Hour, hour)).Add(visitor);
-                if (currency is not null)
-                    At(sketches, new(UniqueKinds.Customer(currency), Interval.Hour, hour)).Add(visitor);
-            }
-        }
-
-        await ReplaceAsync(Interval.Hour, hours, sketches, cancel);
-        foreach (var (resolution, finer) in (IEnumerable<(string, string)>)[
-            (Interval.Day, Interval.Hour), (Interval.Week, Interval.Day), (Interval.Month, Interval.Day), (Interval.Year, Interval.Month)])
+        foreach (var hour in hours)
+            await ReplaceAsync(Interval.Hour, hour, await OfHourAsync(hour, cancel), cancel);
+        foreach (var resolution in Resolutions.Skip(1))
             foreach (var start in hours.Select(h => Interval.Floor(resolution, h)).Distinct().ToList())
-                await ReplaceAsync(resolution, [start], await UnionAsync(resolution, start, finer, cancel), cancel);
+                await ReplaceAsync(resolution, start, await UnionAsync(resolution, start, cancel), cancel);
     }
 
-    private async Task<Dictionary<UniqueKey, Sketch>> UnionAsync(string resolution, DateTime start, string finer, CancellationToken cancel)
+    private async Task<Dictionary<UniqueKey, Sketch>> OfHourAsync(DateTime hour, CancellationToken cancel)
+    {
+        var sketches = new Dictionary<UniqueKey, Sketch>();
+        foreach (var (visitor, currency) in await work.QueryAsync(
+            $"""
+            select distinct e.visitor, case e.name when {OrderLine.EventName} then e.properties ->> 'currency' end
+            from analytics.events e
+            where {await EventRows.CountedAsync(work, new(hour, hour.AddHours(1)), cancel)} and e.visitor is not null
+            """,
+            row => (row.GetInt64(0), row.IsDBNull(1) ? null : row.GetString(1)),
+            cancel))
+        {
+            At(sketches, new(UniqueKinds.Of(visitor), Interval.Hour, hour)).Add(visitor);
+            if (currency is not null)
+                At(sketches, new(UniqueKinds.Customer(currency), Interval.Hour, hour)).Add(visitor);
+        }
+
+        return sketches;
+    }
+
+    private async Task<Dictionary<UniqueKey, Sketch>> UnionAsync(string resolution, DateTime start, CancellationToken cancel)
     {
         var union = new Dictionary<UniqueKey, Sketch>();
+        var finer = resolution switch { Interval.Day => Interval.Hour, Interval.Year => Interval.Month, _ => Interval.Day };
         foreach (var (kind, bytes) in await work.QueryAsync(
             $"""
             select kind, sketch from {schema}.uniques
@@ -97,21 +151,42 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
         return union;
     }
 
-    private async Task ReplaceAsync(string resolution, IReadOnlyCollection<DateTime> starts, Dictionary<UniqueKey, Sketch> sketches, CancellationToken cancel)
+    private Task<List<(UniqueKey Key, byte[] Bytes)>> ReadAsync(IReadOnlyCollection<UniqueKey> keys, CancellationToken cancel) => work.QueryAsync(
+        $"""
+        select u.kind, u.resolution, u.start, u.sketch
+        from unnest({keys.Select(k => k.Kind).ToArray()}, {keys.Select(k => k.Resolution).ToArray()}, {keys.Select(k => k.Start).ToArray()})
+          as asked (kind, resolution, start)
+        join {schema}.uniques u using (kind, resolution, start)
+        """,
+        row => (new UniqueKey(row.GetString(0), row.GetString(1), row.GetFieldValue<DateTime>(2)), row.GetFieldValue<byte[]>(3)),
+        cancel);
+
+    private async Task ReplaceAsync(string resolution, DateTime start, Dictionary<UniqueKey, Sketch> sketches, CancellationToken cancel)
     {
-        await work.ExecuteAsync($"delete from {schema}.uniques where resolution = {resolution} and start = any({starts.ToArray()})", cancel);
+        await work.ExecuteAsync($"delete from {schema}.uniques where resolution = {resolution} and start = {start}", cancel);
         await WriteAsync(sketches, cancel);
     }
 
+    /// <summary>Those without members are deleted.</summary>
     private async Task WriteAsync(Dictionary<UniqueKey, Sketch> sketches, CancellationToken cancel)
     {
-        var rows = sketches.ToList();
+        var counted = sketches.Select(s => (s.Key, Members: s.Value.Count(), Bytes: s.Value.ToBytes())).ToList();
+        var (rows, empty) = (counted.FindAll(s => s.Members > 0), counted.FindAll(s => s.Members == 0));
+        if (empty.Count > 0)
+            await work.ExecuteAsync(
+                $"""
+                delete from {schema}.uniques u
+                using unnest({empty.ConvertAll(e => e.Key.Kind).ToArray()}, {empty.ConvertAll(e => e.Key.Resolution).ToArray()}, {empty.ConvertAll(e => e.Key.Start).ToArray()})
+                  as empty (kind, resolution, start)
+                where u.kind = empty.kind and u.resolution = empty.resolution and u.start = empty.start
+                """,
+                cancel);
         if (rows.Count > 0)
             await work.ExecuteAsync(
                 $"""
                 insert into {schema}.uniques (kind, resolution, start, members, sketch)
                 select * from unnest({rows.ConvertAll(r => r.Key.Kind).ToArray()}, {rows.ConvertAll(r => r.Key.Resolution).ToArray()},
-                  {rows.ConvertAll(r => r.Key.Start).ToArray()}, {rows.ConvertAll(r => r.Value.Count()).ToArray()}, {rows.ConvertAll(r => r.Value.ToBytes()).ToArray()})
+                  {rows.ConvertAll(r => r.Key.Start).ToArray()}, {rows.ConvertAll(r => r.Members).ToArray()}, {rows.ConvertAll(r => r.Bytes).ToArray()})
                 on conflict (tenant_id, kind, resolution, start) do update set members = excluded.members, sketch = excluded.sketch, version = default
                 """,
                 cancel);

@@ -19,13 +19,13 @@ public sealed class RollUpEvents(Inbox inbox)
                 foreach (var (e, visitor) in await PendingEvents.TakeAsync(work, Tracked(events), cancel))
                     rollup.Add(e, visitor);
                 await new RollupTables(work).AddAsync(rollup, cancel);
-                foreach (var e in events)
-                    if (e.Is<VisitorsJoinedEvent>(out var joined))
-                        await Identities.JoinAsync(work, joined.Visitor, cancel);
+                await Identities.JoinAsync(work, [.. events.Select(Joined).OfType<long>()], cancel);
             },
             cancel);
 
     private static Dictionary<Guid, IReadOnlyList<TrackedEvent>> Tracked(IReadOnlyList<CloudEvent> events) => events
         .Where(e => e.Type == EventTrackedEvent.EventType.Name)
         .ToDictionary(e => Guid.Parse(e.Subject), e => EventReader.ReadTracked(e.Data));
+
+    private static long? Joined(CloudEvent e) => e.Is<VisitorsJoinedEvent>(out var joined) ? joined.Visitor : null;
 }
