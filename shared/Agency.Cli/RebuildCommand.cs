@@ -25,8 +25,13 @@ internal static class RebuildCommand
                 (day, count) => report(0, string.Create(CultureInfo.InvariantCulture, $"{day:yyyy-MM-dd}, {events += count:N0} events")),
                 cancel));
             foreach (var (table, wrong, missing) in differences)
-                await terminal.Output.WriteLineAsync(string.Create(
-                    CultureInfo.InvariantCulture, $"{tenant}: {table} has {wrong} rows that the events do not give, and lacks {missing}{(verify ? "." : "; mended.")}"));
+            {
+                var difference = table == RollupRebuild.Events
+                    ? string.Create(CultureInfo.InvariantCulture, $"{wrong} events count for somebody else than whom they name")
+                    : string.Create(CultureInfo.InvariantCulture, $"{table} has {wrong} rows that the events do not give, and lacks {missing}");
+                await terminal.Output.WriteLineAsync($"{tenant}: {difference}{(verify ? "." : "; mended.")}");
+            }
+
             await terminal.Output.WriteLineAsync(string.Create(
                 CultureInfo.InvariantCulture, $"{tenant}: {events:N0} events, {(differences.Count == 0 ? "every rollup is as they give it." : $"{differences.Count} tables differed.")}"));
             differs |= differences.Count > 0;

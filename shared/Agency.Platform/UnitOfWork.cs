@@ -1,3 +1,4 @@
+using System.Data;
 using System.Diagnostics;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
@@ -41,6 +42,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
     {
         var key = IdempotencyKey.From(http, caller);
         return await TransactAsync(
+            IsolationLevel.ReadCommitted,
             async () =>
             {
                 if (key is not null && await key.ClaimAsync(this, cancel) is { } stored)
@@ -73,9 +75,13 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
         cancel);
 
     /// <summary>The same for work that no request started.</summary>
-    public Task<T> TransactAsync<T>(Func<Task<T>> work, CancellationToken cancel) => TransactAsync(work, static _ => false, cancel);
+    public Task<T> TransactAsync<T>(Func<Task<T>> work, CancellationToken cancel) => TransactAsync(IsolationLevel.ReadCommitted, work, cancel);
 
-    private async Task<T> TransactAsync<T>(Func<Task<T>> work, Predicate<T> isRefusal, CancellationToken cancel)
+    /// <summary>The same where each statement is to see what the first one saw.</summary>
+    public Task<T> TransactAsync<T>(IsolationLevel isolation, Func<Task<T>> work, CancellationToken cancel) =>
+        TransactAsync(isolation, work, static _ => false, cancel);
+
+    private async Task<T> TransactAsync<T>(IsolationLevel isolation, Func<Task<T>> work, Predicate<T> isRefusal, CancellationToken cancel)
     {
         if (_transaction is not null)
             throw new InvalidOperationException("A unit of work is one transaction; this one is already in it.");
@@ -87,7 +93,7 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
                 _afterCommit.Clear();
                 _audit = null;
                 _connection = await database.App.OpenConnectionAsync(cancel);
-                _transaction = await _connection.BeginTransactionAsync(cancel);
+                _transaction = await _connection.BeginTransactionAsync(isolation, cancel);
                 var result = await work();
                 if (isRefusal(result))
                     return result;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text;
 using Agency.Platform;
 using Npgsql;
@@ -28,6 +29,15 @@ public static class EventRows
     /// <param name="where">A condition on <c>analytics.events e</c>.</param>
     public static Task<List<EventRow>> ReadAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>
         work.QueryAsync($"select {Columns} from analytics.events e where {where}", Row, cancel);
+
+    /// <summary>The same, some thousands at a time, in the transaction that is open.</summary>
+    public static async IAsyncEnumerable<List<EventRow>> ReadPartsAsync(UnitOfWork work, Sql where, [EnumeratorCancellation] CancellationToken cancel)
+    {
+        await work.ExecuteAsync($"declare event_rows no scroll cursor for select {Columns} from analytics.events e where {where}", cancel);
+        while (await work.QueryAsync($"fetch 20000 from event_rows", Row, cancel) is { Count: > 0 } rows)
+            yield return rows;
+        await work.ExecuteAsync($"close event_rows", cancel);
+    }
 
     /// <inheritdoc cref="ReadAsync"/>
     public static Task<List<EventRow>> DeleteAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>

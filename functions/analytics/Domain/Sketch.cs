@@ -161,7 +161,7 @@ public sealed class Sketch
     {
         Settle();
         // Of so few the estimate is much nearer: within 0.2 %.
-        return _hashes is null && Estimate(_registers) < MaxExact * 1.02;
+        return _hashes is null && Estimate(Ranks(_registers)) < MaxExact * 1.02;
     }
 
     /// <summary>The first and last of the visitors that may raise a register.</summary>
