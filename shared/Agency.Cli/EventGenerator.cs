@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Globalization;
 using System.Text.Json;
 
@@ -85,7 +86,7 @@ public sealed class EventGenerator : IDisposable
         var at = visit.At;
         var name = visit.Next(_random);
         _json.WriteStartObject();
-        _json.WriteString("messageId", string.Create(CultureInfo.InvariantCulture, $"g{_plan.Seed}-{_number:D9}"));
+        _json.WriteString("messageId", MessageId(_plan.Seed, _number));
         _json.WriteString("event", name);
         if (visit.IsKnown)
             _json.WriteString("userId", string.Create(CultureInfo.InvariantCulture, $"user-{visit.Person}"));
@@ -120,6 +121,26 @@ public sealed class EventGenerator : IDisposable
         _number++;
         if (visit.GoesOn)
             _visits.Enqueue(visit, visit.At);
+    }
+
+    /// <summary>A UUID, as clients send, of version 4: in no order, so that the index of them is written as it is in life.</summary>
+    private static Guid MessageId(int seed, long number)
+    {
+        Span<byte> id = stackalloc byte[16];
+        BinaryPrimitives.WriteInt64BigEndian(id, Mix(((long)seed << 40) + number));
+        BinaryPrimitives.WriteInt64BigEndian(id[8..], Mix(~(((long)seed << 40) + number)));
+        id[6] = (byte)((id[6] & 0x0F) | 0x40);
+        id[8] = (byte)((id[8] & 0x3F) | 0x80);
+        return new(id, bigEndian: true);
+    }
+
+    /// <summary>The step of SplitMix64 (Steele et al. 2014): another number for each.</summary>
+    private static long Mix(long number)
+    {
+        var z = unchecked((ulong)number * 0x9E3779B97F4A7C15);
+        z = unchecked((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9);
+        z = unchecked((z ^ (z >> 27)) * 0x94D049BB133111EB);
+        return (long)(z ^ (z >> 31));
     }
 
     /// <summary>From 0 to below <paramref name="n"/>, the k-th about 1/k as often as the first.</summary>

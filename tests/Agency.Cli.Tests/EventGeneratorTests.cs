@@ -31,6 +31,11 @@ public sealed class EventGeneratorTests
         Assert.Equal(5000, all.Count);
         Assert.InRange(all[^1].GetProperty("time").GetDateTime(), Plan.From.AddDays(24), Plan.From.AddDays(36));
         Assert.Equal(5, all.Select(e => e.GetProperty("event").GetString()).Distinct().Count());
+        var ids = all.ConvertAll(e => e.GetProperty("messageId").GetGuid());
+        Assert.Equal(5000, ids.Distinct().Count());
+        Assert.All(ids, id => Assert.Equal((4, 8), (id.Version, id.Variant & 0xC)));
+        // In no order, as those of clients are.
+        Assert.InRange(ids.Zip(ids.Skip(1)).Count(pair => pair.First.CompareTo(pair.Second) < 0), 2000, 3000);
         // The most active tenth does much more than a tenth.
         var byUser = all.Where(e => e.TryGetProperty("userId", out _)).CountBy(e => e.GetProperty("userId").GetString()!).Select(u => u.Value).OrderDescending().ToList();
         Assert.True(byUser.Take(byUser.Count / 10).Sum() > byUser.Sum() * 0.4);
