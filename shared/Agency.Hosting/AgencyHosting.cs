@@ -17,7 +17,8 @@ public static partial class AgencyHosting
     public static FunctionsApplicationBuilder AddAgency(this FunctionsApplicationBuilder builder, params IReadOnlyList<Assembly> apps)
     {
         var settings = builder.Configuration;
-        // The official trigger wants a broker's address even where no broker is; the embedded log has none.
+        // The portable worker reads %KafkaBrokers% here, although the embedded log calls no broker. The Functions host never sees this
+        // default: it reads its own app settings, so there the setting must be made.
         settings["KafkaBrokers"] ??= "localhost:9092";
         var services = builder.Services;
         // Not the settings themselves: who asks for a database gets its pools, not the owner's password.
