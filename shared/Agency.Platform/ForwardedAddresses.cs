@@ -10,7 +10,8 @@ namespace Agency.Platform;
 
 /// <summary>
 /// Whose <c>X-Forwarded-For</c> is believed: <c>ForwardedHeaders:KnownNetworks</c>, addresses and networks separated by spaces; nobody's
-/// unless set, as anybody can send the header. With it the remote address of a request is the client's, for limits, the audit trail and analytics.
+/// unless set, as anybody can send the header; only the official worker believes its host, on this machine, by itself. With it the remote
+/// address of a request is the client's, for limits, the audit trail and analytics.
 /// </summary>
 public static class ForwardedAddresses
 {
