@@ -149,6 +149,8 @@ public sealed class HistoryTests : IAsyncLifetime
         }
 
         await SettledAsync();
+        // Before the purge too, which counts the hours anew.
+        Assert.Empty(await VerifyAsync(replace: false));
         await PurgeAsync("userId=u0");
         Assert.Empty(await VerifyAsync(replace: false));
         var exact = await _host.Database.QueryAsync<long>("""
