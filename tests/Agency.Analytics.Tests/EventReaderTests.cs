@@ -93,6 +93,8 @@ public sealed class EventReaderTests
     [InlineData("\"country\":\"England\"", "properties.country must be")]
     [InlineData("\"cancelled\":\"no\"", "properties.cancelled must be")]
     [InlineData("\"orderId\":536365", "properties.orderId must be")]
+    [InlineData("\"orderId\":null", "properties.orderId is missing")]
+    [InlineData("\"product\\u0049d\":null", "properties.productId is missing")]
     [InlineData("\"productId\":\"\"", "properties.productId must be")]
     public void An_order_line_that_is_none_is_refused(string wrong, string error)
     {
@@ -113,6 +115,17 @@ public sealed class EventReaderTests
                 """).Single().Error, StringComparison.Ordinal);
         Assert.NotNull(Read("""{"messageId":"1","event":"order-line"}""").Single().Error);
         Assert.NotNull(Read($$"""{"messageId":"1","event":"order-line","properties":{ {{string.Join(',', fields)}} } }""").Single().Event);
+    }
+
+    [Fact]
+    public void The_last_of_two_campaigns_counts()
+    {
+        const string line = """{"orderId":"o","productId":"p","quantity":1,"unitPrice":1,"currency":"GBP","$utm_campaign":"first","$utm_campaign":LAST}""";
+        foreach (var (last, campaign) in new[] { ("null", null), ("\"last\"", "last") })
+        {
+            Assert.Null(OrderLine.TryRead(Encoding.UTF8.GetBytes(line.Replace("LAST", last, StringComparison.Ordinal)), out var read));
+            Assert.Equal(campaign, read.Campaign);
+        }
     }
 
     [Fact]

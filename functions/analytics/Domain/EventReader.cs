@@ -208,12 +208,19 @@ public static class EventReader
     public static bool IsText(string? text) =>
         text?.Length <= MaxText && !string.IsNullOrWhiteSpace(text) && !text.AsSpan().ContainsAnyInRange('\0', '\u001f');
 
-    /// <summary>Reads the value of the property that the reader is on; null counts as not given.</summary>
+    /// <summary>
+    /// Reads the value of the property that the reader is on; null counts as not given, also after another value: of two equal names the
+    /// last counts, as in what the table keeps.
+    /// </summary>
     internal static void Text(ref Utf8JsonReader json, string field, ref string? value, ref string? error)
     {
         json.Read();
         if (json.TokenType == JsonTokenType.Null)
+        {
+            value = null;
             return;
+        }
+
         // A character has at most six bytes of JSON, as \u00e9.
         if (json.TokenType == JsonTokenType.String && json.ValueSpan.Length <= 6 * MaxText && StringOf(ref json) is { } text && IsText(text))
         {

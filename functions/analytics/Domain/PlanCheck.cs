@@ -52,9 +52,13 @@ public sealed class PlanCheck
             json.Read();
             if (unknown is not null)
                 Add(ref found, new(unknown, "unknown-property", $"properties.{unknown} is not in the plan"));
-            if (rule is null || json.TokenType == JsonTokenType.Null)
+            if (rule is null)
                 continue;
-            given[rule.Index] = true;
+            // Of two equal names the last counts, as in what the table keeps.
+            found?.RemoveAll(v => v.Property == rule.Property.Name);
+            given[rule.Index] = json.TokenType != JsonTokenType.Null;
+            if (!given[rule.Index])
+                continue;
             if (Wrong(rule.Property, ref json) is var (broken, wrong))
                 Add(ref found, new(rule.Property.Name, broken, $"properties.{rule.Property.Name} {wrong}"));
         }
@@ -68,7 +72,7 @@ public sealed class PlanCheck
     private static void Add(ref List<Violation>? found, Violation one)
     {
         found ??= [];
-        if (found.Count < MaxOfOneEvent)
+        if (found.Count < MaxOfOneEvent && !found.Contains(one))
             found.Add(one);
     }
 
