@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Agency.Platform;
 
 /// <summary>
@@ -6,6 +8,9 @@ namespace Agency.Platform;
 /// </summary>
 public static class EventRedaction
 {
+    /// <summary>Subjects: an event may have megabytes.</summary>
+    private const int AtATime = 20;
+
     /// <summary>In the transaction that <paramref name="work"/> is in.</summary>
     /// <param name="work">The transaction.</param>
     /// <param name="topic">The events' topic.</param>
@@ -15,20 +20,32 @@ public static class EventRedaction
     public static async Task RedactAsync(
         UnitOfWork work, string topic, string[] subjects, Func<ReadOnlyMemory<byte>, byte[]> redact, CancellationToken cancel)
     {
-        var events = await work.QueryAsync(
-            $"select event_id, data from platform.events where topic = {topic} and subject = any({subjects}) order by event_id for update",
-            row => (Id: row.GetGuid(0), Data: redact(row.GetFieldValue<byte[]>(1))),
-            cancel);
-        // A copy may be there still where the log's own is gone.
-        var copies = await work.QueryAsync(
-            $"select event_id, data from platform.parked where topic = {topic} and subject = any({subjects}) for update",
-            row => (Id: row.GetGuid(0), Data: redact(row.GetFieldValue<byte[]>(1))),
-            cancel);
-        foreach (var (id, data) in events.Concat(copies).DistinctBy(e => e.Id))
+        // In the order in which they are locked elsewhere, more or less: what they are about is as old as they are.
+        foreach (var some in subjects.Order(StringComparer.Ordinal).Chunk(AtATime))
         {
-            await work.ExecuteAsync($"update platform.events set data = {new Json(data)} where event_id = {id}", cancel);
-            await work.ExecuteAsync($"update platform.parked set data = {data} where event_id = {id}", cancel);
-            await work.ExecuteAsync($"update platform.webhook_deliveries set data = {new Json(data)} where event_id = {id}", cancel);
+            var events = await work.QueryAsync(
+                $"select event_id, data from platform.events where topic = {topic} and subject = any({some}) order by event_id for update",
+                row => (Id: row.GetGuid(0), Data: Encoding.UTF8.GetString(redact(row.GetFieldValue<byte[]>(1)))),
+                cancel);
+            // A copy may be there still where the log's own is gone.
+            var copies = await work.QueryAsync(
+                $"select event_id, data from platform.parked where topic = {topic} and subject = any({some}) for update",
+                row => (Id: row.GetGuid(0), Data: Encoding.UTF8.GetString(redact(row.GetFieldValue<byte[]>(1)))),
+                cancel);
+            var redacted = events.Concat(copies).DistinctBy(e => e.Id).ToList();
+            await work.ExecuteAsync(
+                $"""
+                with redacted as materialized (
+                  select * from unnest({redacted.ConvertAll(r => r.Id).ToArray()}, {redacted.ConvertAll(r => r.Data).ToArray()}) as redacted (event_id, data)
+                ), logged as (
+                  update platform.events e set data = redacted.data::json from redacted where e.event_id = redacted.event_id
+                ), parked as (
+                  update platform.parked p set data = convert_to(redacted.data, 'UTF8') from redacted where p.event_id = redacted.event_id
+                )
+                update platform.webhook_deliveries d set data = redacted.data::json
+                from platform.webhooks w cross join redacted where d.webhook_id = w.id and d.event_id = redacted.event_id
+                """,
+                cancel);
         }
     }
 

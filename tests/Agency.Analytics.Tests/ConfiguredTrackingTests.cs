@@ -43,6 +43,23 @@ public sealed class ConfiguredTrackingTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_event_older_than_events_are_kept_is_rejected_and_leaves_nothing()
+    {
+        await ConfigureAsync("""{"retentionDays":30,"trackingPlan":{"allowUnknownEvents":false}}""");
+        var oldest = DateTime.UtcNow.Date.AddDays(-30);
+        var response = await _client.PostAsync($$"""
+            [{"messageId":"1","event":"a","time":"{{oldest.AddMicroseconds(-1):O}}"},{"messageId":"2","event":"a","time":"{{oldest.AddDays(1):O}}"}]
+            """);
+        Assert.Equal(HttpStatusCode.MultiStatus, response.StatusCode);
+        var item = Assert.Single((await response.JsonAsync()).GetProperty("items").EnumerateArray());
+        // Midnight may have come meanwhile.
+        Assert.Matches("^1 rejected time is before 20..-..-.., and older events are not kept$", $"{item.GetProperty("messageId")} {item.GetProperty("status")} {item.GetProperty("error")}");
+        Assert.Equal(["2"], await _host.Database.QueryAsync<string>("""
+            select message_id from analytics.events union select message_id from analytics.message_ids union select message_id from analytics.violations
+            """));
+    }
+
+    [Fact]
     public async Task What_the_request_tells_is_kept_and_its_address_is_not()
     {
         await _client.SendJsonAsync(HttpMethod.Post, "/events", """

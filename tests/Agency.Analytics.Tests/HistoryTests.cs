@@ -18,7 +18,7 @@ public sealed class HistoryTests : IAsyncLifetime
         [
             typeof(TrackEvent).Assembly, typeof(GetRevenueAnalytics).Assembly, typeof(GetUserAnalytics).Assembly, typeof(RollUpEvents).Assembly,
             typeof(IdentifyVisitor).Assembly, typeof(AliasUser).Assembly, typeof(PurgeAnalyticsData).Assembly, typeof(GetPurge).Assembly,
-            typeof(UpdateAnalyticsConfig).Assembly,
+            typeof(UpdateAnalyticsConfig).Assembly, typeof(PlatformFunctions.QueueWebhookDeliveries).Assembly,
         ]);
         _client = _host.Client();
     }
@@ -62,24 +62,219 @@ public sealed class HistoryTests : IAsyncLifetime
         Assert.Equal(3, await _host.Database.ScalarAsync<long>("select count(*) from analytics.identities where same_as = analytics.visitor_of('d', false)"));
     }
 
-    [Fact]
-    public async Task Nothing_holds_the_person_after_a_purge()
+    [Theory]
+    [InlineData("userId=ada-user")]
+    [InlineData("userId=ada-former")]
+    [InlineData("anonymousId=ada-device")]
+    public async Task Nothing_holds_the_person_after_a_purge(string person)
     {
-        var person = "person-" + Guid.NewGuid();
-        await _client.TrackAsync(
-            AnalyticsHost.Line($"{person}/1", "o1", "p", 2, 10, "2024-05-01T10:00:00Z", person), AnalyticsHost.Page($"{person}/2", null, "2024-05-02T10:00:00Z", person + "-anonymous"),
-            AnalyticsHost.Line("3", "o2", "p", 1, 5, "2024-05-01T10:30:00Z", "other"));
-        await IdentifyAsync(person + "-anonymous", person);
-        Assert.Equal("active 2, new 2, anonymous 0, sessions 3", await UsersAsync());
-        var report = await PurgeAsync("userId=" + person);
-        Assert.Equal("done|True|2", $"{report.GetProperty("status").GetString()}|{report.GetProperty("ofPerson")}|{report.GetProperty("events")}");
+        await _host.Database.RunAsync("""
+            insert into platform.webhooks (tenant_id, id, url, event_types, secret, enabled) values ('acme', gen_random_uuid(), 'https://hooks.example', '{agency.analytics.*}', 's', true)
+            """);
+        await ConfigureAsync("""{"trackingPlan":{"events":[{"name":"page-view","properties":[{"name":"title","type":"string","required":true}]}]}}""", 0);
+        string[] tracked =
+        [
+            AnalyticsHost.Line("ada-1", "o1", "p", 2, 10, "2024-05-01T10:00:00Z", "ada-user", anonymous: "ada-device"), AnalyticsHost.Page("ada-2", null, "2024-05-02T10:00:00Z", "ada-device"),
+            AnalyticsHost.Page("ada-3", "ada-former", "2024-05-03T10:00:00Z"), AnalyticsHost.Line("4", "o2", "p", 1, 5, "2024-05-01T10:30:00Z", "other", anonymous: "ada-device"),
+            AnalyticsHost.Page("5", "other", "2024-05-01T10:31:00Z", "other-device"),
+        ];
+        Assert.Equal(200, await KeyedAsync("/events", $"[{string.Join(',', tracked)}]"));
+        // Told what is there already, or wrong, the answer names it.
+        Assert.Equal(207, await KeyedAsync("/events", $"[{tracked[0]},{{\"messageId\":\"ada-6\"}}]"));
+        Assert.Equal(204, await KeyedAsync("/identify", """{"anonymousId":"ada-device","userId":"ada-user"}"""));
+        Assert.Equal(204, await KeyedAsync("/alias", """{"previousId":"ada-former","userId":"ada-user"}"""));
+        await ConfigureAsync("""{"trackingPlan":{"mode":"refuse","events":[{"name":"page-view","properties":[{"name":"title","type":"string","required":true}]}]}}""", 1);
+        Assert.Equal(207, await KeyedAsync("/events", AnalyticsHost.Page("ada-7", null, "2024-05-02T10:00:00Z", "ada-device")));
+        await SettledAsync();
+        await _host.Database.RunAsync("""
+            insert into platform.parked (tenant_id, group_name, topic, subject, event_id, type, headers, data, state, attempts, next_attempt_at, error)
+            select tenant_id, 'broken', topic, subject, event_id, type, '{}', convert_to(data::text, 'UTF8'), 'dead', 5, now(), 'It is broken.' from platform.events
+            """);
+        Assert.Equal("active 2, new 2, anonymous 0, sessions 4", await UsersAsync());
+        var numbers = await _host.Database.QueryAsync<string>("select visitor_of::text from analytics.visitor_of('ada-user', false) union all select visitor::text from analytics.identities");
+        Assert.Equal(3, numbers.Count);
+        Assert.Equal(["analytics.identities", "analytics.violations", "platform.events", "platform.parked", "platform.webhook_deliveries"], (await HoldersAsync([.. numbers, "ada-"])).Intersect(
+            ["analytics.identities", "analytics.violations", "platform.events", "platform.idempotency", "platform.parked", "platform.webhook_deliveries"]));
+
+        // Also what is not counted yet.
+        Assert.Equal(200, await KeyedAsync("/events", AnalyticsHost.Line("ada-8", "o3", "p", 1, 7, "2021-05-01T10:00:00Z", null, anonymous: "ada-device")));
+        var report = await PurgeAsync(person);
+        Assert.Equal("done|True|4", $"{report.GetProperty("status").GetString()}|{report.GetProperty("ofPerson")}|{report.GetProperty("events")}");
+        await SettledAsync();
+        Assert.Empty(await HoldersAsync([.. numbers, "ada-"]));
+        Assert.Equal(["4|other|", "5|other|other-device"], await _host.Database.QueryAsync<string>("select concat(message_id, '|', user_id, '|', anonymous_id) from analytics.events order by 1"));
+        Assert.Equal(
+            ["4|other|", "5|other|other-device"],
+            await _host.Database.QueryAsync<string>("""
+                select concat(e ->> 'messageId', '|', e ->> 'userId', '|', e ->> 'anonymousId')
+                from platform.webhook_deliveries, json_array_elements(data -> 'events') as e where type = 'agency.analytics.event-tracked.v1' order by 1
+                """));
         Assert.Equal("active 1, new 1, anonymous 0, sessions 1", await UsersAsync());
         Assert.Equal("5", (await _client.AskAsync("/analytics/revenue")).GetProperty("totals").GetProperty("gross").GetRawText().TrimEnd('0').TrimEnd('.'));
-        foreach (var table in await _host.Database.QueryAsync<string>("select c.oid::regclass::text from pg_class c where relkind in ('r', 'p') and relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)"))
-            Assert.Equal((table, 0L), (table, await _host.Database.ScalarAsync<long>($"select count(*) from {table} as t where convert_from(t::text::bytea, 'UTF8') like '%{person}%'")));
-        Assert.Equal(0, await _host.Database.ScalarAsync<long>($"select count(*) from analytics.purges where visitors is not null"));
-        // It may be sent again.
-        await _client.TrackAsync(AnalyticsHost.Page($"{person}/2", person, "2024-05-02T10:00:00Z"));
+        Assert.Empty(await VerifyAsync(replace: false));
+        // It may be sent again, and the ids are somebody new's.
+        await _client.TrackAsync(AnalyticsHost.Line("ada-2", "o1", "p", 1, 1, "2024-05-02T10:00:00Z", null, anonymous: "ada-device"));
+        await SettledAsync();
+        Assert.Equal("active 1, new 1, anonymous 1, sessions 2", await UsersAsync());
+    }
+
+    [Fact]
+    public async Task What_a_joined_answer_was_is_replayed()
+    {
+        foreach (var replayed in new[] { false, true })
+        {
+            var answer = await _client.SendJsonAsync(HttpMethod.Post, "/identify", """{"anonymousId":"a","userId":"u"}""", ("Idempotency-Key", "k"));
+            Assert.Equal((204, replayed), ((int)answer.StatusCode, answer.Headers.Contains("Idempotency-Replayed")));
+        }
+    }
+
+    [Fact]
+    public async Task Nobody_becomes_or_stays_another_than_he_was_when_his_purge_was_asked_for()
+    {
+        await PostAsync("/identify", """{"anonymousId":"a","userId":"u"}""");
+        await _host.Database.RunAsync("""
+            insert into analytics.purges (tenant_id, id, visitors, of_person) select 'acme', gen_random_uuid(), array[analytics.visitor_of('u', false), analytics.visitor_of('a', true)], true
+            """);
+        foreach (var (path, json) in new[] { ("/alias", """{"previousId":"u","userId":"v"}"""), ("/alias", """{"previousId":"v","userId":"u"}"""), ("/identify", """{"anonymousId":"b","userId":"u"}""") })
+        {
+            var refused = await _client.SendJsonAsync(HttpMethod.Post, path, json);
+            Assert.Equal(("urn:agency:problem:being-purged", 10), ((await refused.JsonAsync()).GetProperty("type").GetString(), refused.Headers.RetryAfter?.Delta?.TotalSeconds));
+        }
+
+        // What changes nothing, or is about others, is done.
+        await PostAsync("/identify", """{"anonymousId":"a","userId":"u"}""");
+        await PostAsync("/identify", """{"anonymousId":"b","userId":"v"}""");
+        await _host.Database.RunAsync("update analytics.purges set visitors = null, finished_at = now()");
+        await PostAsync("/alias", """{"previousId":"v","userId":"u"}""");
+    }
+
+    [Fact]
+    public async Task What_comes_of_a_person_while_his_purge_ends_goes_too_or_is_somebody_news()
+    {
+        await ConfigureAsync("""{"trackingPlan":{"allowUnknownEvents":false,"events":[{"name":"page-view"}]}}""", 0);
+        await PostAsync("/identify", """{"anonymousId":"a","userId":"u"}""");
+        await _client.TrackAsync(AnalyticsHost.Page("1", "u", "2024-05-01T10:00:00Z"), AnalyticsHost.Page("2", null, "2024-05-01T10:00:00Z", "b"));
+        await SettledAsync();
+        var person = new PurgeCriteria([Visitor.Of("u", anonymous: false), Visitor.Of("a", anonymous: true)], null, null, null);
+        await EventPurge.RunAsync(Scopes, Acme, person, null, CancellationToken.None);
+        await _client.TrackAsync(AnalyticsHost.Page("3", null, "2024-05-02T10:00:00Z", "a"));
+        await SettledAsync();
+
+        // One is on its way: kept as the person's, but its transaction has not ended.
+        await using var source = Npgsql.NpgsqlDataSource.Create(_host.Database.Settings.Admin);
+        await using var connection = await source.OpenConnectionAsync();
+        await using var transaction = await connection.BeginTransactionAsync();
+        await using (var close = new Npgsql.NpgsqlCommand("lock table analytics.violations in share mode", connection))
+            await close.ExecuteNonQueryAsync();
+        var tracking = _client.TrackAsync("""{"messageId":"4","event":"unplanned","anonymousId":"a","time":"2024-05-02T10:10:00Z"}""");
+        await WaitingAsync(1);
+        var ending = Scopes.RunAsync(Acme, work => work.TransactAsync(
+            async () =>
+            {
+                await Identities.LockAsync(work, CancellationToken.None);
+                return await EventPurge.EndAsync(work, person, CancellationToken.None);
+            },
+            CancellationToken.None));
+        await WaitingAsync(2);
+        await transaction.CommitAsync();
+        await tracking;
+        Assert.Equal(2, await ending);
+        await _client.TrackAsync(AnalyticsHost.Page("5", null, "2024-05-03T10:00:00Z", "a"));
+        await SettledAsync();
+        Assert.Equal(["2", "5"], await _host.Database.QueryAsync<string>("select message_id from analytics.events order by 1"));
+        Assert.Equal("active 0, new 0, anonymous 2, sessions 2", await UsersAsync());
+        Assert.Empty(await VerifyAsync(replace: false));
+
+        Task<bool> WaitingAsync(long sessions) => HttpTesting.EventuallyAsync(
+            () => _host.Database.ScalarAsync<bool>($"select count(*) >= {sessions} from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"), enough => enough);
+    }
+
+    [Theory]
+    [InlineData("page-view", null, null)]
+    [InlineData(null, "2024-05-01T10:20:00Z", null)]
+    [InlineData(null, "2024-05-01T10:20:00Z", "u1")]
+    public async Task A_purge_goes_piece_by_piece_and_on_from_where_it_broke_off(string? name, string? from, string? user)
+    {
+        // Two thirds of them are in one hour.
+        await _client.TrackAsync(Enumerable.Range(0, 300).Select(n => new DateTime(2024, 5, 1, 9, 40, 0, DateTimeKind.Utc).AddSeconds(n % 3 == 0 ? n * 60 : 1200 + (n * 10)).ToString("O", CultureInfo.InvariantCulture) is var time && n % 2 == 0
+            ? AnalyticsHost.Page($"{n}", "u" + (n % 7), time) : AnalyticsHost.Line($"{n}", "o" + (n % 40), "p", 1, 1, time, "u" + (n % 7))));
+        await SettledAsync();
+        var criteria = new PurgeCriteria(
+            user is null ? null : [Visitor.Of(user, anonymous: false)], name, from is null ? null : DateTime.Parse(from, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal), null);
+        var meant = await _host.Database.ScalarAsync<long>($"""
+            select count(*) from analytics.events where ('{name}' = '' or name = '{name}') and ('{user}' = '' or user_id = '{user}') and occurred_at >= coalesce(nullif('{from}', ''), '-infinity')::timestamptz
+            """);
+        var atMost = (int)(meant / 6);
+        var pieces = new List<int>();
+        for (var isDone = false; !isDone;)
+        {
+            var committed = 0;
+            var run = EventPurge.RunAsync(
+                Scopes, Acme, criteria,
+                (_, removed) =>
+                {
+                    if (removed > 0 && committed++ > 0)
+                        throw new InvalidOperationException("It breaks off.");
+                    pieces.Add(removed);
+                    return Task.CompletedTask;
+                },
+                CancellationToken.None, atMost);
+            isDone = await Record.ExceptionAsync(() => run) is null;
+            Assert.Equal(
+                await _host.Database.ScalarAsync<long>("select count(*) from analytics.events"),
+                await _host.Database.ScalarAsync<long>("select sum(events)::bigint from analytics.event_counts where resolution = 'month'"));
+        }
+
+        Assert.Equal((meant, true), (pieces.Sum(), pieces.Count(p => p > 0) >= 6 && pieces.Max() <= atMost));
+        Assert.Equal(300 - meant, await _host.Database.ScalarAsync<long>("select count(*) from analytics.events"));
+        Assert.Empty(await VerifyAsync(replace: false));
+    }
+
+    [Fact]
+    public async Task An_order_line_that_cannot_be_read_holds_up_neither_purge_nor_rebuild()
+    {
+        await _client.TrackAsync(AnalyticsHost.Line("1", "o1", "p", 2, 10, "2024-05-01T10:00:00Z", "u"), AnalyticsHost.Line("2", "o2", "p", 2, 10, "2024-05-01T10:00:00Z", "u"));
+        await SettledAsync();
+        await _host.Database.RunAsync("update analytics.events set properties = properties - 'orderId' where message_id = '1'");
+        Assert.NotEmpty(await VerifyAsync(replace: true));
+        Assert.Equal(2, (await PurgeAsync("event=order-line")).GetProperty("events").GetInt32());
+        Assert.Empty(await VerifyAsync(replace: false));
+    }
+
+    [Fact]
+    public async Task What_fails_for_one_organisation_keeps_no_other_from_its_maintenance()
+    {
+        var old = DateTime.UtcNow.AddDays(-40).ToString("O", CultureInfo.InvariantCulture);
+        foreach (var organisation in new[] { "acme", "other" })
+        {
+            using var client = _host.Client(organisation: organisation);
+            await client.TrackAsync(AnalyticsHost.Page("1", "u", old));
+            await SettledAsync();
+            Assert.Equal(200, (int)(await client.SendJsonAsync(HttpMethod.Put, "/analytics/config", """{"retentionDays":30}""", ("If-Match", "\"0\""))).StatusCode);
+        }
+
+        await _host.Database.RunAsync("""
+            insert into analytics.rebuilds values ('acme'), ('other');
+            create function fail() returns trigger language plpgsql as $$ begin raise exception 'It is broken.'; end $$;
+            create trigger fail before delete on analytics.events for each row when (old.tenant_id = 'acme') execute function fail();
+            create trigger fail before delete on analytics.rebuilds for each row when (old.tenant_id = 'acme') execute function fail();
+            """);
+        await MaintainAsync();
+        Assert.Equal(["acme"], await _host.Database.QueryAsync<string>("select tenant_id from analytics.events"));
+        Assert.Equal(["acme"], await _host.Database.QueryAsync<string>("select tenant_id from analytics.rebuilds"));
+    }
+
+    [Fact]
+    public async Task A_person_is_excluded_under_all_of_his_ids()
+    {
+        await PostAsync("/identify", """{"anonymousId":"a","userId":"staff-1"}""");
+        await PostAsync("/alias", """{"previousId":"former","userId":"staff-1"}""");
+        await ConfigureAsync("""{"excludedUsers":["former"]}""", 0);
+        var answer = await (await _client.PostAsync($"[{string.Join(',',
+            AnalyticsHost.Page("1", null, "2024-05-01T10:00:00Z", "a"), AnalyticsHost.Page("2", "staff-1", "2024-05-01T10:00:00Z"), AnalyticsHost.Page("3", "u", "2024-05-01T10:00:00Z", "a"),
+            AnalyticsHost.Page("4", "former", "2024-05-01T10:00:00Z"), AnalyticsHost.Page("5", "a", "2024-05-01T10:00:00Z"), AnalyticsHost.Page("6", "u", "2024-05-01T10:00:00Z", "b"))}]")).JsonAsync();
+        Assert.Equal((2, 4), (answer.GetProperty("accepted").GetInt32(), answer.GetProperty("excluded").GetInt32()));
+        Assert.Equal(["5", "6"], await _host.Database.QueryAsync<string>("select message_id from analytics.events order by 1"));
     }
 
     [Theory]
@@ -256,6 +451,7 @@ public sealed class HistoryTests : IAsyncLifetime
         Assert.Equal(1, await _host.Database.ScalarAsync<long>($"select count(*) from pg_class where relname = 'events_{now.AddDays(-now.Day + 1).AddMonths(2):yyyy_MM}'"));
         Assert.Empty(await VerifyAsync(replace: false));
         // And back again, though the process has seen that month's partition.
+        await ConfigureAsync("{}", 1);
         await _client.TrackAsync(AnalyticsHost.Page("5", "u", At(400)));
     }
 
@@ -279,6 +475,30 @@ public sealed class HistoryTests : IAsyncLifetime
             Assert.Equal(field, refused.GetProperty("errors").EnumerateObject().Single().Name);
         }
     }
+
+    private IServiceScopeFactory Scopes => _host.Services.GetRequiredService<IServiceScopeFactory>();
+
+    private static Caller Acme => Caller.Of("acme", "test");
+
+    /// <summary>The tables that have one of these texts in one of their columns, in that of bytes too.</summary>
+    private Task<List<string>> HoldersAsync(IReadOnlyList<string> texts) => HoldersAsync(string.Join(" or ", texts.Select(text => $"position('{text}'::bytea in column_value) > 0")));
+
+    private async Task<List<string>> HoldersAsync(string found)
+    {
+        var columns = await _host.Database.QueryAsync<string>("""
+            select format('select %L as table_name, case when true then %s end as column_value from %I.%I', n.nspname || '.' || c.relname,
+              case when a.atttypid = 'bytea'::regtype then quote_ident(a.attname) else format('convert_to(%I::text, ''UTF8'')', a.attname) end, n.nspname, c.relname)
+            from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+            where c.relkind = 'r' and a.attnum > 0 and not a.attisdropped and n.nspname not like 'pg\_%' and n.nspname <> 'information_schema'
+            """);
+        return await _host.Database.QueryAsync<string>($"select distinct table_name from ({string.Join(" union all ", columns)}) as everything where {found} order by 1");
+    }
+
+    private async Task<int> KeyedAsync(string path, string json) =>
+        (int)(await _client.SendJsonAsync(HttpMethod.Post, path, json, ("Idempotency-Key", Guid.NewGuid().ToString()))).StatusCode;
+
+    private async Task ConfigureAsync(string json, int version) =>
+        Assert.Equal(200, (int)(await _client.SendJsonAsync(HttpMethod.Put, "/analytics/config", json, ("If-Match", $"\"{version}\""))).StatusCode);
 
     private async Task<IReadOnlyList<RollupDifference>> VerifyAsync(bool replace)
     {
@@ -306,7 +526,7 @@ public sealed class HistoryTests : IAsyncLifetime
         await SettledAsync();
     }
 
-    private async Task PostAsync(string path, string json, int? expected = 200)
+    private async Task PostAsync(string path, string json, int? expected = 204)
     {
         var answer = await _client.SendJsonAsync(HttpMethod.Post, path, json);
         if (expected is not null)
@@ -322,7 +542,7 @@ public sealed class HistoryTests : IAsyncLifetime
             select not exists (select from platform.events where position is null)
               and not exists (select from analytics.pending_batches)
               and (select coalesce(max(position), 0) from platform.events where topic = 'agency.analytics')
-                <= coalesce((select position from embedded.consumer_offsets where group_name = 'RollUpEvents'), 0)
+                <= all(select coalesce(o.position, 0) from (values ('RollUpEvents'), ('QueueWebhookDeliveries')) as g (name) left join embedded.consumer_offsets o on o.group_name = g.name)
             """),
         done => done);
 

@@ -42,7 +42,7 @@ public sealed class ScreeningTests
             [{"messageId":"1","event":"a"},{"messageId":"2","event":"a","context":{"address":"10.0.0.1"}},{"messageId":"3","event":"a"},
              {"messageId":"4","event":"a","context":{"address":"11.0.0.1"}},5]
             """), DateTimeOffset.UnixEpoch, EventOrigin.OfRequest(null, IPAddress.Parse("192.0.2.1"), null));
-        Assert.Equal([null, "address", null, null, null], new Screening(config).Of(items).Select(i => i.Excluded));
+        Assert.Equal([null, "address", null, null, null], new Screening(config).Of(items, DateTime.UnixEpoch, new HashSet<long>()).Select(i => i.Excluded));
     }
 
     [Theory]
@@ -58,6 +58,10 @@ public sealed class ScreeningTests
     [InlineData("{}", "plan missing")]
     [InlineData("""{"plan":null}""", "plan missing")]
     [InlineData("""{"plan":"free"}""", "")]
+    [InlineData("""{"plan":"free","plan":null}""", "plan missing")]
+    [InlineData("""{"plan":"Free","plan":"free"}""", "")]
+    [InlineData("""{"plan":"free","plan":"Free"}""", "plan values")]
+    [InlineData("""{"plan":"free","other":1,"other":2}""", "other unknown-property")]
     [InlineData("""{"pl\u0061n":"fr\u0065e"}""", "")]
     [InlineData("""{"plan":"Free"}""", "plan values")]
     [InlineData("""{"plan":7}""", "plan type")]
@@ -127,5 +131,5 @@ public sealed class ScreeningTests
     }
 
     private static ScreenedItem Screen(AnalyticsConfigDto config, string item, EventOrigin? origin = null) =>
-        new Screening(config).Of(EventReader.Read(Encoding.UTF8.GetBytes(item), DateTimeOffset.UnixEpoch, origin)).Single();
+        new Screening(config).Of(EventReader.Read(Encoding.UTF8.GetBytes(item), DateTimeOffset.UnixEpoch, origin), DateTime.UnixEpoch, new HashSet<long>()).Single();
 }

@@ -6,10 +6,10 @@ using Npgsql;
 namespace Agency.Analytics;
 
 /// <summary>What an organisation wants of its analytics. What a client leaves out becomes the default.</summary>
-/// <param name="RetentionDays">Days that events are kept; for ever when null.</param>
+/// <param name="RetentionDays">Days that events are kept; for ever when null. What is older is not taken in either.</param>
 /// <param name="FilterBots">Events of programs that read pages by themselves are not kept.</param>
 /// <param name="ExcludedAddresses">IP addresses, or networks such as <c>10.0.0.0/8</c>, whose events are not kept.</param>
-/// <param name="ExcludedUsers">User or anonymous ids whose events are not kept.</param>
+/// <param name="ExcludedUsers">User or anonymous ids whose events are not kept, nor those of the same person under other ids.</param>
 /// <param name="TrackingPlan">What events should look like.</param>
 // The attributes are what clients are told; what counts is Checked.
 public record AnalyticsConfig(
@@ -24,6 +24,9 @@ public record AnalyticsConfig(
 
     /// <summary>The subject of its events: an organisation has one.</summary>
     public const string Subject = "config";
+
+    /// <summary>The first moment of events that are kept for so many days.</summary>
+    public static DateTime OldestOf(int retentionDays, DateTime today) => today.AddDays(-retentionDays);
 
     /// <summary>The same with nothing left out and addresses as they are usually written.</summary>
     /// <exception cref="ProblemException">400 naming every field that breaks a rule.</exception>

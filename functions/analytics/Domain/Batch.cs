@@ -58,10 +58,11 @@ public sealed class Batch
         await work.ExecuteAsync(
             $"""
             with found as (
-              insert into analytics.violations (event, property, rule, message_id, refused)
+              insert into analytics.violations (event, property, rule, message_id, refused, visitor)
               select * from unnest(
                 {found.ConvertAll(v => v.e.Event).ToArray()}, {found.ConvertAll(v => v.Property).ToArray()}, {found.ConvertAll(v => v.Rule).ToArray()},
-                {found.ConvertAll(v => v.e.MessageId).ToArray()}, {found.ConvertAll(v => v.Item.IsRefused).ToArray()})
+                {found.ConvertAll(v => v.e.MessageId).ToArray()}, {found.ConvertAll(v => v.Item.IsRefused).ToArray()},
+                {found.ConvertAll(v => Visitor.Of(v.e)).ToArray()})
               on conflict do nothing
               returning event, rule
             )

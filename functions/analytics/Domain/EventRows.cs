@@ -26,6 +26,14 @@ public static class EventRows
           and not exists (select from analytics.pending_batches p where p.batch_id = e.batch_id)
         """;
 
+    /// <summary>These events as far as they are there, as a condition on <c>analytics.events e</c>, by the index.</summary>
+    /// <param name="events">At least one.</param>
+    public static Sql Among(IReadOnlyCollection<TrackedEvent> events) => $"""
+        e.occurred_at >= {events.Min(e => e.Time).UtcDateTime} and e.occurred_at <= {events.Max(e => e.Time).UtcDateTime}
+          and (e.name, e.occurred_at, e.message_id) in (select * from unnest({events.Select(e => e.Event).ToArray()},
+            {events.Select(e => e.Time.UtcDateTime).ToArray()}, {events.Select(e => e.MessageId).ToArray()}))
+        """;
+
     /// <param name="where">A condition on <c>analytics.events e</c>.</param>
     public static Task<List<EventRow>> ReadAsync(UnitOfWork work, Sql where, CancellationToken cancel) =>
         work.QueryAsync($"select {Columns} from analytics.events e where {where}", Row, cancel);

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text.Json;
 using Agency.Platform;
 
 namespace Agency.Analytics;
@@ -53,20 +54,42 @@ public static class Identities
 
     /// <summary>Makes one visitor the same person as another from now on, and tells of it; <see cref="JoinAsync"/> brings his history after.</summary>
     /// <returns>False when he is known to be somebody else already.</returns>
+    /// <exception cref="ProblemException">409: one of them is being purged.</exception>
     public static async Task<bool> SameAsync(UnitOfWork work, long visitor, long other, CancellationToken cancel)
     {
-        // Whoever makes an alias of an alias waits for the first, so that the table stays flat.
-        await work.ExecuteAsync($"select pg_advisory_xact_lock(hashtextextended('agency identities ' || current_setting('agency.tenant'), 0))", cancel);
+        await LockAsync(work, cancel);
         other = await ResolveAsync(work, other, cancel);
         var known = await ResolveAsync(work, visitor, cancel);
         if (known == other)
             return true;
         if (known != visitor)
             return false;
+        // What is to go would be another's, and stay.
+        if (await work.QueryFirstAsync(
+            $"select exists (select from analytics.purges where finished_at is null and visitors && {new[] { visitor, other }})", row => row.GetBoolean(0), cancel))
+            throw new ProblemException(PersonIds.BeingPurged);
+        var told = Guid.CreateVersion7();
         await work.ExecuteAsync($"update analytics.identities set same_as = {other} where same_as = {visitor}", cancel);
-        await work.ExecuteAsync($"insert into analytics.identities (visitor, same_as, moved) values ({visitor}, {other}, false)", cancel);
-        work.Append(new VisitorsJoinedEvent(visitor), Guid.CreateVersion7(), 1);
+        await work.ExecuteAsync($"insert into analytics.identities (visitor, same_as, moved, told_in) values ({visitor}, {other}, false, {told})", cancel);
+        work.Append(new VisitorsJoinedEvent(visitor), told, 1);
         return true;
+    }
+
+    /// <summary>
+    /// Until the transaction ends, nobody else of the organisation makes visitors the same, so that the table stays flat, or begins or ends
+    /// the purge of a person.
+    /// </summary>
+    public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.ExecuteAsync(
+        $"select pg_advisory_xact_lock(hashtextextended('agency identities ' || current_setting('agency.tenant'), 0))", cancel);
+
+    /// <summary>Forgets who a person is known to be, here and on the log. Waits for events that are being led to him.</summary>
+    /// <param name="visitors">All numbers of the person.</param>
+    public static async Task ForgetAsync(UnitOfWork work, long[] visitors, CancellationToken cancel)
+    {
+        var told = await work.QueryAsync($"delete from analytics.identities where visitor = any({visitors}) returning told_in", row => row.GetFieldValue<Guid?>(0), cancel);
+        await EventRedaction.RedactAsync(
+            work, AnalyticsTopic.Name, [.. told.OfType<Guid>().Select(id => id.ToString())],
+            _ => JsonSerializer.SerializeToUtf8Bytes(new(0), AnalyticsJson.Default.VisitorsJoinedEvent), cancel);
     }
 
     /// <summary>Makes the histories of visitors those of whom they are known to be. The organisation's lock is held.</summary>

@@ -14,13 +14,14 @@ public static class PendingEvents
         if (batches.Count == 0)
             return [];
         var pending = await work.QueryAsync(
-            $"delete from analytics.pending_batches where batch_id = any({batches.Keys.ToArray()}) returning batch_id, first_at, last_at, purged",
-            row => (Batch: row.GetGuid(0), First: row.GetFieldValue<DateTime>(1), Last: row.GetFieldValue<DateTime>(2), Purged: row.GetBoolean(3)),
+            $"delete from analytics.pending_batches where batch_id = any({batches.Keys.ToArray()}) returning batch_id, purged",
+            row => (Batch: row.GetGuid(0), Purged: row.GetBoolean(1)),
             cancel);
         var events = new List<TrackedEvent>();
-        foreach (var (batch, first, last, purged) in pending)
-            events.AddRange(purged
-                ? (await EventRows.ReadAsync(work, $"e.occurred_at >= {first} and e.occurred_at <= {last} and e.batch_id = {batch}", cancel)).Select(r => r.Event)
+        foreach (var (batch, purged) in pending)
+            // Which may have been read before it was redacted, or after.
+            events.AddRange(purged && batches[batch].Count > 0
+                ? (await EventRows.ReadAsync(work, $"{EventRows.Among(batches[batch])} and e.batch_id = {batch}", cancel)).Select(r => r.Event)
                 : batches[batch]);
         return await Identities.ResolveAsync(work, events, cancel);
     }

@@ -15,9 +15,17 @@ public sealed record AliasUserCommand(
     [StringLength(EventReader.MaxText, MinimumLength = 1)] string PreviousId,
     [StringLength(EventReader.MaxText, MinimumLength = 1)] string UserId);
 
-/// <summary>Ids as <see cref="EventReader"/> takes them.</summary>
-public static class VisitorIds
+/// <summary>Ids as <see cref="EventReader"/> takes them, and what may be wrong with joining them.</summary>
+public static class PersonIds
 {
+    /// <summary>The id is known to be somebody else's.</summary>
+    public static Problem Taken { get; } = Problem.Of(
+        409, "identity-taken", "The id is another user's", "This id has been joined to another user before; what was theirs cannot become somebody else's.");
+
+    /// <summary>A purge of the person is under way.</summary>
+    public static Problem BeingPurged { get; } = Problem.Of(
+        409, "being-purged", "The person's data is being removed", "A purge of this person is running. Send the request again once it is done.") with { RetryAfter = 10 };
+
     /// <exception cref="ProblemException">400: blank, too long, or with control characters.</exception>
     public static void Check(params ReadOnlySpan<(string Field, string Id)> ids)
     {
@@ -25,14 +33,4 @@ public static class VisitorIds
             if (!EventReader.IsText(id))
                 throw new ProblemException(Problem.Validation(field, $"Must be 1 to {EventReader.MaxText} characters, not blank, without control characters."));
     }
-}
-
-/// <summary>The answer of <c>POST /identify</c> and <c>POST /alias</c>.</summary>
-/// <param name="Id">The id that now is another's.</param>
-/// <param name="UserId">Whose.</param>
-public sealed record IdentityDto(string Id, string UserId)
-{
-    /// <summary>The id is known to be somebody else's.</summary>
-    public static Problem Taken { get; } = Problem.Of(
-        409, "identity-taken", "The id is another user's", "This id has been joined to another user before; what was theirs cannot become somebody else's.");
 }

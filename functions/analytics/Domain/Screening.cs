@@ -24,6 +24,8 @@ public sealed class Screening
     private readonly NetworkAddress[] _networks;
     private readonly FrozenSet<UInt128> _addresses;
     private readonly FrozenSet<string> _users;
+    private readonly long[] _visitors;
+    private readonly int? _days;
     private readonly PlanCheck? _plan;
     private readonly bool _refuses;
     private readonly int _bytes;
@@ -35,6 +37,8 @@ public sealed class Screening
         _networks = [.. networks.Where(network => network.Mask != UInt128.MaxValue)];
         _addresses = networks.Where(network => network.Mask == UInt128.MaxValue).Select(network => network.First).ToFrozenSet();
         _users = config.ExcludedUsers.ToFrozenSet(StringComparer.Ordinal);
+        _visitors = [.. config.ExcludedUsers.SelectMany(id => new[] { Visitor.Of(id, anonymous: false), Visitor.Of(id, anonymous: true) })];
+        _days = config.RetentionDays;
         var plan = config.TrackingPlan;
         _plan = plan is { AllowUnknownEvents: true, Events: null or { Count: 0 } } ? null : new(plan);
         _refuses = plan.Mode == TrackingPlan.Refuse;
@@ -46,8 +50,30 @@ public sealed class Screening
         caller, AnalyticsTopic.Name, AnalyticsConfig.Subject,
         async () => new Screening(await AnalyticsConfigDto.ReadAsync(work, CancellationToken.None)), screening => screening._bytes, cancel);
 
-    public IReadOnlyList<ScreenedItem> Of(IReadOnlyList<ReadItem> items)
+    /// <summary>The numbers among these items' ids that belong to an excluded person by another of his ids.</summary>
+    public async Task<IReadOnlySet<long>> ExcludedAsync(UnitOfWork work, IReadOnlyList<ReadItem> items, CancellationToken cancel)
     {
+        if (_visitors.Length == 0)
+            return FrozenSet<long>.Empty;
+        var given = items.Select(item => item.Event).OfType<TrackedEvent>().SelectMany(e => new[] { Visitor.Of(e), Visitor.DeviceOf(e) }).OfType<long>().Distinct();
+        return (await work.QueryAsync(
+            $"""
+            with excluded as (
+              select coalesce(same_as, number) as person from unnest({_visitors}) as number left join analytics.identities on visitor = number
+            )
+            select number from unnest({given.ToArray()}) as number left join analytics.identities on visitor = number
+            where coalesce(same_as, number) in (select person from excluded)
+            """,
+            row => row.GetInt64(0),
+            cancel)).ToHashSet();
+    }
+
+    /// <param name="items">As they were read.</param>
+    /// <param name="today">The first moment of the day, UTC, from which the age of events is counted.</param>
+    /// <param name="excluded">From <see cref="ExcludedAsync"/>.</param>
+    public IReadOnlyList<ScreenedItem> Of(IReadOnlyList<ReadItem> items, DateTime today, IReadOnlySet<long> excluded)
+    {
+        var oldest = _days is { } days ? AnalyticsConfig.OldestOf(days, today) : DateTime.MinValue;
         var screened = new ScreenedItem[items.Count];
         // Most items have their request's address.
         (IPAddress? Address, bool IsExcluded) last = default;
@@ -61,16 +87,23 @@ public sealed class Screening
 
             if (!ReferenceEquals(origin.Address, last.Address))
                 last = (origin.Address, IsExcluded(origin.Address));
-            var excluded = _filterBots && origin.IsBot ? "bot" : last.IsExcluded ? "address" : IsExcluded(e) ? "user" : null;
-            var violations = excluded is null && _plan is not null ? _plan.Of(e) : [];
-            screened[i] = new(item, excluded, violations, _refuses && violations.Count > 0);
+            var reason = _filterBots && origin.IsBot ? "bot" : last.IsExcluded ? "address" : IsExcluded(e, excluded) ? "user" : null;
+            if (reason is null && e.Time.UtcDateTime < oldest)
+            {
+                screened[i] = new(item with { Event = null, Error = $"time is before {oldest:yyyy-MM-dd}, and older events are not kept" }, null, [], false);
+                continue;
+            }
+
+            var violations = reason is null && _plan is not null ? _plan.Of(e) : [];
+            screened[i] = new(item, reason, violations, _refuses && violations.Count > 0);
         }
 
         return screened;
     }
 
-    private bool IsExcluded(TrackedEvent e) => _users.Count > 0
-        && ((e.UserId is not null && _users.Contains(e.UserId)) || (e.AnonymousId is not null && _users.Contains(e.AnonymousId)));
+    private bool IsExcluded(TrackedEvent e, IReadOnlySet<long> excluded) => _users.Count > 0
+        && ((e.UserId is not null && _users.Contains(e.UserId)) || (e.AnonymousId is not null && _users.Contains(e.AnonymousId))
+            || (excluded.Count > 0 && ((Visitor.Of(e) is { } visitor && excluded.Contains(visitor)) || (Visitor.DeviceOf(e) is { } device && excluded.Contains(device)))));
 
     private bool IsExcluded(IPAddress? address)
     {

@@ -42,7 +42,7 @@ public sealed record EventTrackedEvent(IReadOnlyList<TrackedEvent> Events) : IDo
 
 /// <summary>
 /// A visitor is known to be another: an anonymous id was identified, or a user's former id is an alias. Told by number (see
-/// <see cref="Agency.Analytics.Visitor"/>), as the log is no place for what a purge would have to find.
+/// <see cref="Agency.Analytics.Visitor"/>), as the log is no place for ids; 0 once the person has been purged.
 /// </summary>
 public sealed record VisitorsJoinedEvent(long Visitor) : IDomainEvent<VisitorsJoinedEvent>
 {
@@ -72,7 +72,7 @@ public sealed record DataPurgedEvent(Guid Id, long Events, bool OfPerson, string
 public sealed record TrackedDto(int Accepted, int Duplicates, int Rejected, int Excluded, IReadOnlyList<TrackedItemDto> Items);
 
 /// <param name="Index">The item's place in the batch, from 0.</param>
-/// <param name="MessageId">Null when the item has none that can be read.</param>
+/// <param name="MessageId">Null when the item has none that can be read, and in the replay of an <c>Idempotency-Key</c>.</param>
 /// <param name="Status"><c>duplicate</c>, <c>rejected</c> or <c>excluded</c>.</param>
 /// <param name="Error">Why it was rejected.</param>
 /// <param name="Reason">Why it was excluded: <c>bot</c>, <c>address</c> or <c>user</c>.</param>
@@ -109,7 +109,6 @@ public sealed class EventPropertiesConverter : JsonConverter<EventProperties>
 [JsonSerializable(typeof(VisitorsJoinedEvent))]
 [JsonSerializable(typeof(DataPurgedEvent))]
 [JsonSerializable(typeof(PurgeDto))]
-[JsonSerializable(typeof(IdentityDto))]
 [JsonSerializable(typeof(IdentifyVisitorCommand))]
 [JsonSerializable(typeof(AliasUserCommand))]
 [JsonSerializable(typeof(ConfigUpdatedEvent))]

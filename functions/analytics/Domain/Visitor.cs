@@ -29,5 +29,8 @@ public static class Visitor
     /// <summary>The user's when the event names one, else the anonymous id's, else null.</summary>
     public static long? Of(TrackedEvent e) => e.UserId is { } user ? Of(user, anonymous: false) : e.AnonymousId is { } id ? Of(id, anonymous: true) : null;
 
+    /// <summary>The anonymous id's where the event is a user's, so that it counts for another; else null.</summary>
+    public static long? DeviceOf(TrackedEvent e) => e is { UserId: not null, AnonymousId: { } id } ? Of(id, anonymous: true) : null;
+
     public static bool IsAnonymous(long visitor) => (visitor & 1) != 0;
 }

@@ -1,6 +1,7 @@
 using Agency.Platform;
 using Microsoft.Azure.Functions.Worker;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 
 namespace Agency.Analytics;
 
@@ -8,18 +9,34 @@ namespace Agency.Analytics;
 /// Every hour, and at the start: makes the partitions of the coming months, builds rollups anew where a migration asks for it, removes what
 /// is older than its organisation keeps events, and drops months in which nothing is left.
 /// </summary>
-public sealed class MaintainAnalytics(Database database, IServiceScopeFactory scopes)
+public sealed class MaintainAnalytics(Database database, IServiceScopeFactory scopes, ILogger<MaintainAnalytics> log)
 {
     [Function(nameof(MaintainAnalytics))]
     public async Task Run([TimerTrigger("0 23 * * * *", RunOnStartup = true)] TimerInfo timer, CancellationToken cancel)
     {
         await QueryAsync("select analytics.add_partition(now() + make_interval(months => n)) is null from generate_series(0, 2) as n", row => row.GetBoolean(0), cancel);
         foreach (var organisation in await QueryAsync("select tenant_id from analytics.rebuilds", row => row.GetString(0), cancel))
-            await scopes.RunAsync(Caller.Of(organisation, nameof(MaintainAnalytics)), work => RollupRebuild.RunAsync(work, replace: true, null, cancel));
+            await TryAsync(organisation, caller => scopes.RunAsync(caller, work => RollupRebuild.RunAsync(work, replace: true, null, cancel)), cancel);
         foreach (var (organisation, days) in await QueryAsync(
             "select tenant_id, retention_days from analytics.config where retention_days is not null", row => (row.GetString(0), row.GetInt32(1)), cancel))
-            await EventPurge.RunAsync(scopes, Caller.Of(organisation, nameof(MaintainAnalytics)), new(null, null, null, DateTime.UtcNow.Date.AddDays(-days)), null, cancel);
+            await TryAsync(
+                organisation,
+                caller => EventPurge.RunAsync(scopes, caller, new(null, null, null, AnalyticsConfig.OldestOf(days, DateTime.UtcNow.Date)), null, cancel),
+                cancel);
         await QueryAsync("select analytics.drop_empty_partitions()", row => row.GetInt32(0), cancel);
+    }
+
+    /// <summary>What fails for one organisation is tried again in an hour, and keeps no other waiting.</summary>
+    private async Task TryAsync(string organisation, Func<Caller, Task> maintain, CancellationToken cancel)
+    {
+        try
+        {
+            await maintain(Caller.Of(organisation, nameof(MaintainAnalytics)));
+        }
+        catch (Exception failure) when (!cancel.IsCancellationRequested)
+        {
+            MaintainAnalyticsLog.Failed(log, failure, organisation);
+        }
     }
 
     /// <summary>Of all organisations, so on the system role.</summary>
@@ -32,4 +49,10 @@ public sealed class MaintainAnalytics(Database database, IServiceScopeFactory sc
             rows.Add(map(reader));
         return rows;
     }
+}
+
+internal static partial class MaintainAnalyticsLog
+{
+    [LoggerMessage(Level = LogLevel.Error, Message = "The analytics of {Organisation} could not be maintained; it is tried again in an hour.")]
+    public static partial void Failed(ILogger log, Exception failure, string organisation);
 }

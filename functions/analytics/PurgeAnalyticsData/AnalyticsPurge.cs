@@ -10,7 +10,7 @@ public sealed record AnalyticsPurgeInput(Guid Purge);
 [JsonSerializable(typeof(AnalyticsPurgeInput))]
 internal sealed partial class AnalyticsPurgeJson : JsonSerializerContext;
 
-/// <summary>Removes the events a day at a time, each day in a transaction of its own; a process that dies leaves the days that are done.</summary>
+/// <summary>Removes the events piece by piece, each in a transaction of its own; a process that dies leaves the pieces that are done.</summary>
 public sealed class AnalyticsPurge : ISaga
 {
     SagaDefinition ISaga.Definition => Definition;
@@ -41,15 +41,10 @@ public sealed class ClosePurge(UnitOfWork work) : IActivity
     public async Task RunAsync(ActivityContext context, CancellationToken cancel)
     {
         var id = context.Input(AnalyticsPurgeJson.Default.AnalyticsPurgeInput).Purge;
-        // All of a person is gone, so nothing is left that his ids could join.
-        await work.ExecuteAsync(
-            $"""
-            delete from analytics.identities i using analytics.purges p
-            where p.id = {id} and p.event is null and p.from_time is null and p.to_time is null
-              and (i.visitor = any(p.visitors) or i.same_as = any(p.visitors))
-            """,
-            cancel);
-        await work.ExecuteAsync($"update analytics.purges set visitors = null, finished_at = now() where id = {id}", cancel);
+        await Identities.LockAsync(work, cancel);
+        var criteria = await PurgeCriteria.FindAsync(work, id, cancel) ?? throw new PermanentFailureException("The purge is gone.");
+        var late = criteria.Visitors is null ? 0 : await EventPurge.EndAsync(work, criteria, cancel);
+        await work.ExecuteAsync($"update analytics.purges set visitors = null, events = events + {late}, finished_at = now() where id = {id}", cancel);
         var report = (await PurgeDto.FindAsync(work, id, cancel))!;
         work.Append(new DataPurgedEvent(id, report.Events, report.OfPerson, report.Event, report.From, report.To), id, 1);
     }

@@ -13,7 +13,7 @@ public sealed record PurgeAnalyticsDataCommand(string? UserId, string? Anonymous
 
 /// <summary>
 /// DELETE /analytics/data: removes events for good, by person, name and time, at least one of them. 202 with the place of the report; what
-/// was tracked until then is removed, and nothing of it is left in any answer or table.
+/// was tracked until then is removed, and nothing of it is left in any answer or table. Of a person, ids in other users' events go too.
 /// </summary>
 public sealed class PurgeAnalyticsData(UnitOfWork work, ISagaEngine sagas, AnalyticsPurge saga)
 {
@@ -36,6 +36,8 @@ public sealed class PurgeAnalyticsData(UnitOfWork work, ISagaEngine sagas, Analy
     private async Task<Answer> BeginAsync(PurgeAnalyticsDataCommand command, CancellationToken cancel)
     {
         var id = Guid.CreateVersion7();
+        // Who the person is stays as it is until all is gone.
+        await Identities.LockAsync(work, cancel);
         var visitors = (command.UserId ?? command.AnonymousId) is not { } person ? null
             : await Identities.NumbersAsync(work, Visitor.Of(person, anonymous: command.UserId is null), cancel);
         await work.ExecuteAsync(

@@ -26,8 +26,10 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
     {
         var country = settings["Analytics:CountryHeader"] is { Length: > 0 } header ? http.Headers[header].ToString() : null;
         var origin = EventOrigin.OfRequest(http.Headers.UserAgent, http.HttpContext.Connection.RemoteIpAddress, country);
-        var items = EventReader.Read(await http.ReadJsonBytesAsync(cancel), DateTimeOffset.UtcNow, origin);
-        var command = new TrackEventCommand(new((await Screening.OfAsync(work, caller, cache, cancel)).Of(items)));
+        var now = DateTimeOffset.UtcNow;
+        var items = EventReader.Read(await http.ReadJsonBytesAsync(cancel), now, origin);
+        var screening = await Screening.OfAsync(work, caller, cache, cancel);
+        var command = new TrackEventCommand(new(screening.Of(items, now.UtcDateTime.Date, await screening.ExcludedAsync(work, items, cancel))));
         try
         {
             return await work.RunAsync(http, () => KeepAsync(command, Months.ContainsKey, cancel), cancel);
@@ -48,16 +50,17 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
             work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), batch, 1);
         await command.Batch.AddViolationsAsync(work, fresh, cancel);
         var answer = command.Batch.Report(fresh);
-        return answer.Rejected == 0
-            ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto)
-            : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto);
+        var replay = answer with { Items = [.. answer.Items.Select(item => item with { MessageId = null })] };
+        return (answer.Rejected == 0 ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto) : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto))
+            .ReplayedAs(replay, AnalyticsJson.Default.TrackedDto);
     }
 
     /// <returns>The message ids that were not there.</returns>
     private async Task<HashSet<string>> InsertAsync(List<TrackedEvent> events, Guid batch, Predicate<DateTime> exists, CancellationToken cancel)
     {
         await AddMonthsAsync(events, exists, cancel);
-        // Concurrent batches with the same ids wait for each other in one order, so not in a circle.
+        // Concurrent batches with the same ids wait for each other in one order, so not in a circle. An identity that is used stays until the
+        // end: a purge that forgets it waits for the events that it has led to a person.
         var sorted = events.Order(Comparer<TrackedEvent>.Create((a, b) => string.CompareOrdinal(a.MessageId, b.MessageId))).ToList();
         var inserted = await work.QueryAsync(
             $"""
@@ -65,20 +68,22 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
               select * from unnest(
                 {sorted.ConvertAll(e => e.MessageId).ToArray()}, {sorted.ConvertAll(e => e.Event).ToArray()},
                 {sorted.ConvertAll(e => e.UserId).ToArray()}, {sorted.ConvertAll(e => e.AnonymousId).ToArray()}, {sorted.ConvertAll(Visitor.Of).ToArray()},
-                {sorted.ConvertAll(e => e.Time.UtcDateTime).ToArray()},
+                {sorted.ConvertAll(Visitor.DeviceOf).ToArray()}, {sorted.ConvertAll(e => e.Time.UtcDateTime).ToArray()},
                 {sorted.ConvertAll(e => Encoding.UTF8.GetString(e.Properties.Utf8.Span)).ToArray()})
-                as sent (message_id, name, user_id, anonymous_id, visitor, occurred_at, properties)
+                as sent (message_id, name, user_id, anonymous_id, visitor, device, occurred_at, properties)
             ), fresh as (
               insert into analytics.message_ids (message_id) select message_id from sent on conflict do nothing returning message_id
             ), kept as (
-              insert into analytics.events (message_id, name, user_id, anonymous_id, visitor, occurred_at, batch_id, properties)
+              insert into analytics.events (message_id, name, user_id, anonymous_id, visitor, device, occurred_at, batch_id, properties)
               select message_id, name, user_id, anonymous_id,
-                coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor), visitor), occurred_at, {batch}, properties::jsonb
+                coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor for key share), visitor),
+                case when device is not null and coalesce((select same_as from analytics.identities i where i.visitor = sent.device), device)
+                  <> coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor), visitor) then device end,
+                occurred_at, {batch}, properties::jsonb
               from fresh join sent using (message_id)
-              returning message_id, occurred_at
+              returning message_id
             ), pending as (
-              insert into analytics.pending_batches (batch_id, first_at, last_at)
-              select {batch}, min(occurred_at), max(occurred_at) from kept having count(*) > 0
+              insert into analytics.pending_batches (batch_id) select {batch} where exists (select from kept)
             )
             select message_id from kept
             """,
