@@ -24,6 +24,9 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
 
     private static readonly string[] MoneyFields = ["gross", "refunds", "net", "lines", "cancelledLines", "units"];
 
+    // What identify and alias have told and no purge has made forgotten since.
+    private readonly Dictionary<(string Id, bool Anonymous), string> _joined = [];
+
     private NpgsqlDataSource _raw = null!;
 
     public async Task InitializeAsync()
@@ -52,6 +55,100 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
         await CheckAsync("shop", lines.Count, ["order-line", "order-line", "order-line"]);
     }
 
+    /// <summary>Events that come late, persons who turn out to be one, purges and exclusions, one after the other and by chance.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task Answers_equal_the_raw_events_of_a_history_that_changes(int seed)
+    {
+        var (random, organisation, kept) = (new Random(seed), $"changing-{seed}", new List<Sent>());
+        var start = new DateTime(2024, 2, 20, 0, 0, 0, DateTimeKind.Utc);
+        using var client = platform.Client(organisation);
+        for (var (round, number) = (0, 0); round < 5; round++)
+        {
+            var sent = Enumerable.Range(0, 300).Select(_ => new Sent(
+                $"m{number}", random.Next(2) > 0 ? "page-view" : "order-line", random.Next(2) > 0 ? $"u{random.Next(20)}" : null, random.Next(3) > 0 ? $"a{random.Next(20)}" : null,
+                start.AddSeconds(random.Next(20 * 24 * 3600)).AddMilliseconds(number++ % 1000))).ToList();
+            var answer = await (await client.PostAsJsonAsync(new Uri("/events", UriKind.Relative), sent.Select(e => new
+            {
+                messageId = e.Id, @event = e.Name, userId = e.User, anonymousId = e.Anonymous, time = e.Time,
+                properties = e.Name == "page-view" ? [] : new Dictionary<string, object?>
+                {
+                    ["orderId"] = $"o{random.Next(150)}", ["productId"] = $"p{random.Next(5)}", ["quantity"] = random.Next(-1, 5), ["unitPrice"] = random.Next(1, 900) / 100m, ["currency"] = "GBP",
+                    ["country"] = random.Next(3) > 0 ? "GB" : "FR", ["cancelled"] = random.Next(6) == 0, ["$utm_campaign"] = random.Next(3) > 0 ? null : $"c{random.Next(3)}",
+                },
+            }))).JsonAsync();
+            if (round > 2)
+                sent.RemoveAll(e => PersonOf(e.User, false) == PersonOf("u3", false) || PersonOf(e.Anonymous, true) == PersonOf("u3", false));
+            Assert.Equal(sent.Count, answer.GetProperty("accepted").GetInt32());
+            kept.AddRange(sent);
+
+            foreach (var _ in Enumerable.Range(0, 4))
+                await JoinAsync(client, "identify", "anonymousId", $"a{random.Next(20)}", true, $"u{random.Next(20)}");
+            // Always to a higher one, so that nobody becomes his own alias.
+            var former = random.Next(19);
+            await JoinAsync(client, "alias", "previousId", $"u{former}", false, $"u{random.Next(former + 1, 20)}");
+            if (round == 2)
+                await client.SendJsonAsync(HttpMethod.Put, "/analytics/config", """{"excludedUsers":["u3"]}""", ("If-Match", "\"0\""));
+
+            var (from, user) = (start.AddSeconds(random.Next(20 * 24 * 3600)), $"u{random.Next(20)}");
+            switch (round)
+            {
+                case 0 or 3:
+                    await PurgeAsync(client, kept, $"userId={user}", (user, false), _ => true);
+                    break;
+                case 1:
+                    await PurgeAsync(client, kept, $"from={from:O}&to={from.AddHours(5):O}", null, e => e.Time >= from && e.Time < from.AddHours(5));
+                    break;
+                case 2:
+                    await PurgeAsync(client, kept, $"event=page-view&to={start.AddDays(2):O}", null, e => e.Name == "page-view" && e.Time < start.AddDays(2));
+                    break;
+                default:
+                    var device = $"a{random.Next(20)}";
+                    await PurgeAsync(client, kept, $"anonymousId={device}&event=order-line", (device, true), e => e.Name == "order-line");
+                    break;
+            }
+        }
+
+        Assert.Equal(
+            kept.Select(e => $"{e.Id}|{e.User}|{e.Anonymous}").Order(StringComparer.Ordinal),
+            await RawAsync($"select concat(message_id, '|', user_id, '|', anonymous_id) from analytics.events where tenant_id = '{organisation}' order by message_id || '|' collate \"C\""));
+        Assert.NotEmpty(_joined);
+        await CheckAsync(organisation, kept.Count, ["page-view", "order-line"]);
+    }
+
+    private async Task JoinAsync(HttpClient client, string path, string field, string id, bool anonymous, string user)
+    {
+        var answer = await client.SendJsonAsync(HttpMethod.Post, $"/{path}", $$"""{"{{field}}":"{{id}}","userId":"{{user}}"}""");
+        var isOther = _joined.ContainsKey((id, anonymous));
+        Assert.Equal(isOther && PersonOf(id, anonymous) != PersonOf(user, false) ? 409 : 204, (int)answer.StatusCode);
+        if (!isOther)
+            _joined.Add((id, anonymous), user);
+    }
+
+    private async Task PurgeAsync(HttpClient client, List<Sent> kept, string query, (string Id, bool Anonymous)? of, Predicate<Sent> chosen)
+    {
+        var asked = await client.DeleteAsync(new Uri("/analytics/data?" + query, UriKind.Relative));
+        var report = await HttpTesting.EventuallyAsync(
+            async () => await (await client.GetAsync(asked.Headers.Location)).JsonAsync(), r => r.GetProperty("status").GetString() == "done", TimeSpan.FromMinutes(1));
+        var person = of is var (id, anonymous) ? PersonOf(id, anonymous) : null;
+        Assert.Equal(
+            kept.RemoveAll(e => chosen(e) && (person is null || (e.User is null ? PersonOf(e.Anonymous, true) : PersonOf(e.User, false)) == person)),
+            report.GetProperty("events").GetInt32());
+        if (person is null)
+            return;
+        for (var i = 0; i < kept.Count; i++)
+            if (chosen(kept[i]) && kept[i] is { User: not null, Anonymous: { } device } && PersonOf(device, true) == person)
+                kept[i] = kept[i] with { Anonymous = null };
+        if (!query.Contains('&', StringComparison.Ordinal))
+            foreach (var key in _joined.Keys.Where(k => PersonOf(k.Id, k.Anonymous) == person).ToList())
+                _joined.Remove(key);
+    }
+
+    /// <summary>Who it is, as far as has been told.</summary>
+    private string? PersonOf(string? id, bool anonymous) =>
+        id is null ? null : _joined.TryGetValue((id, anonymous), out var user) ? PersonOf(user, false) : anonymous ? $"{id}, anonymous" : id;
+
     private async Task CheckAsync(string organisation, long count, string[] steps)
     {
         await platform.CaughtUpAsync();
@@ -63,7 +160,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
             .Select(day => DateOnly.Parse(day, CultureInfo.InvariantCulture)).ToArray();
         var middle = days[0].AddDays((days[1].DayNumber - days[0].DayNumber) / 2);
         var part = new Asked(client, "day", middle.AddDays(-15), middle.AddDays(15));
-        foreach (var asked in new[] { part, new(client, "month", days[0], days[1]), new(client, "week", days[0].AddDays(3), middle) })
+        foreach (var asked in new[] { part, new(client, "month", days[0], days[1]), new(client, "week", days[0].AddDays(3), middle), new(client, "hour", middle.AddDays(-2), middle.AddDays(2)) })
         {
             await CheckUsersAsync(asked);
             await CheckRevenueAsync(asked);
@@ -81,18 +178,23 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
     private async Task CheckUsersAsync(Asked asked)
     {
         var answer = await asked.AskAsync("users");
+        // As a difference of an estimate and a count, those who return are told exactly only where nothing is estimated.
+        var isExact = (await RawAsync("select count(distinct user_id)::text from checked.events")).Single() is var users && long.Parse(users, CultureInfo.InvariantCulture) <= Sketch.MaxExact;
         string Counts(string start) => $"""
-            '~' || count(distinct user_id), count(distinct user_id) filter (where first_seen >= {start} and first_seen >= '{asked.From:O}'), '~' || count(distinct anonymous_id) filter (where user_id is null), count(*),
-            '~' || count(distinct who), count(distinct who) filter (where first_seen >= {start} and first_seen >= '{asked.From:O}')
+            '~' || count(distinct user_id), count(distinct user_id) filter (where {New(start)}), '~' || count(distinct anonymous_id) filter (where user_id is null), count(*),
+            '~' || count(distinct who), count(distinct who) filter (where {New(start)})
+            {(isExact ? $", count(distinct user_id) filter (where not ({New(start)}))" : "")}
             """;
-        string[] fields = ["active", "new", "anonymous", "events", "visitors", "newVisitors"];
+        string New(string start) => $"first_seen >= {start} and first_seen >= '{asked.From:O}'";
+        string[] fields = ["active", "new", "anonymous", "events", "visitors", "newVisitors", .. isExact ? ["returning"] : Array.Empty<string>()];
         await AssertAsync(
             $"select concat_ws('|', {asked.Start()}, {Counts($"date_trunc('{asked.Interval}', at)")}) from checked.events where {asked.Within()} group by date_trunc('{asked.Interval}', at) order by 1",
             Points(answer, "events", fields));
         await AssertAsync($"select concat_ws('|', {Counts($"'{asked.From:O}'")}) from checked.events where {asked.Within()}", [Fields(answer.GetProperty("totals"), fields)]);
 
         fields = ["sessions", "bounces", "sessionSeconds"];
-        const string sessions = "count(*), count(*) filter (where events = 1), round(extract(epoch from avg(length))::numeric, 3)";
+        // As it is told: half a thousandth goes to the even one.
+        const string sessions = "count(*), count(*) filter (where events = 1), round(extract(epoch from sum(length))::float8 / count(*) * 1000) / 1000";
         await AssertAsync(
             $"select concat_ws('|', {asked.Start()}, {sessions}) from checked.sessions where {asked.Within()} group by date_trunc('{asked.Interval}', at) order by 1",
             Points(answer, "sessions", fields));
@@ -145,7 +247,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
             $"select concat_ws('|', {asked.Start()}, {counts}) from checked.events where {chosen} and {asked.Within()} group by date_trunc('{asked.Interval}', at) order by 1",
             Points(users, "events", fields));
         await AssertAsync(
-            $"select concat_ws('|', product, {counts}) from checked.events where {chosen} and {asked.Within()} group by product order by count(distinct user_id) desc, product collate \"C\" limit 10",
+            $"select concat_ws('|', product, {counts}) from checked.events where {chosen} and {asked.Within()} group by product order by count(distinct user_id) desc, count(*) desc, product collate \"C\" limit 10",
             Shares(users, "breakdown", "value", fields));
 
         await AssertAsync(
@@ -257,18 +359,36 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
         Assert.Equal(await RawAsync($"select id from checked.events where {asked.Within()} order by id collate \"C\""), ids.Order(StringComparer.Ordinal));
     }
 
-    /// <summary>The organisation's raw events with their properties as columns, when each visitor was first there, when each order was made, and all sessions.</summary>
+    /// <summary>
+    /// The organisation's raw events with their properties as columns, whom each is of as the ids tell it and what has been told of them, when
+    /// each visitor was first there, when each order was made, and all sessions.
+    /// </summary>
     private async Task CopyAsync(string organisation)
     {
         await using var command = _raw.CreateCommand($"""
             drop schema if exists checked cascade;
             create schema checked;
+            create unlogged table checked.joined (id text, anonymous boolean, user_id text);
+            {string.Concat(_joined.Select(j => $"insert into checked.joined values ('{j.Key.Id}', {j.Key.Anonymous}, '{j.Value}');"))}
+            create unlogged table checked.persons as
+            with recursive walk as (
+              select * from checked.joined
+              union all
+              select walk.id, walk.anonymous, j.user_id from walk join checked.joined j on j.id = walk.user_id and not j.anonymous
+            )
+            select * from walk where not exists (select from checked.joined j where j.id = walk.user_id and not j.anonymous);
             create unlogged table checked.events as
-            with raw as materialized (
-              select message_id as id, name, user_id, anonymous_id, coalesce('u' || user_id, 'a' || anonymous_id) as who, occurred_at at time zone 'UTC' as at,
+            with named as (
+              select e.*, case when e.user_id is null then device.user_id else coalesce(other.user_id, e.user_id) end as known_user
+              from analytics.events e
+              left join checked.persons device on device.anonymous and device.id = e.anonymous_id
+              left join checked.persons other on not other.anonymous and other.id = e.user_id
+              where tenant_id = '{organisation}'
+            ), raw as materialized (
+              select message_id as id, name, known_user as user_id, anonymous_id, coalesce('u' || known_user, 'a' || anonymous_id) as who, occurred_at at time zone 'UTC' as at,
                 properties ->> 'orderId' as order_id, properties ->> 'productId' as product, properties ->> 'country' as country, properties ->> '$utm_campaign' as campaign,
                 (properties ->> 'quantity')::int as quantity, (properties ->> 'quantity')::numeric * (properties ->> 'unitPrice')::numeric as amount, (properties ->> 'cancelled')::boolean as cancelled
-              from analytics.events where tenant_id = '{organisation}'
+              from named
             )
             select * from raw
             left join (select who, min(at) as first_seen from raw group by 1) as firsts using (who)
@@ -321,7 +441,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
     private static List<string> Points(JsonElement answer, string when, params string[] fields) =>
     [
         .. answer.GetProperty("series").EnumerateArray().Where(p => p.GetProperty(when).GetInt64() > 0)
-            .Select(p => $"{p.GetProperty("start").GetString()![..10]}|{Fields(p, fields)}"),
+            .Select(p => $"{p.GetProperty("start").GetString()![..(answer.GetProperty("interval").GetString() == "hour" ? 13 : 10)]}|{Fields(p, fields)}"),
     ];
 
     private static List<string> Shares(JsonElement answer, string list, string key, params string[] fields) =>
@@ -341,7 +461,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
         /// <summary>The same in SQL.</summary>
         public string Within() => $"at >= '{From:O}' and at < '{To:O}'";
 
-        public string Start() => $"to_char(date_trunc('{Interval}', at), 'YYYY-MM-DD')";
+        public string Start() => $"to_char(date_trunc('{Interval}', at), 'YYYY-MM-DD{(Interval == "hour" ? "\"T\"HH24" : "")}')";
 
         /// <param name="parameters">Instead of the usual ones of the same name, or in addition; a null takes one away.</param>
         public string Path(string question, params (string Name, string? Value)[] parameters) => $"/analytics/{question}?" + string.Join('&',
@@ -350,4 +470,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
 
         public Task<JsonElement> AskAsync(string question, params (string Name, string? Value)[] parameters) => Client.GetFromJsonAsync<JsonElement>(Path(question, parameters));
     }
+
+    /// <summary>An event as it was sent.</summary>
+    private sealed record Sent(string Id, string Name, string? User, string? Anonymous, DateTime Time);
 }
