@@ -71,11 +71,21 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
                 start.AddSeconds(random.Next(20 * 24 * 3600)).AddMilliseconds(number++ % 1000))).ToList();
             var answer = await (await client.PostAsJsonAsync(new Uri("/events", UriKind.Relative), sent.Select(e => new
             {
-                messageId = e.Id, @event = e.Name, userId = e.User, anonymousId = e.Anonymous, time = e.Time,
+                messageId = e.Id,
+                @event = e.Name,
+                userId = e.User,
+                anonymousId = e.Anonymous,
+                time = e.Time,
                 properties = e.Name == "page-view" ? [] : new Dictionary<string, object?>
                 {
-                    ["orderId"] = $"o{random.Next(150)}", ["productId"] = $"p{random.Next(5)}", ["quantity"] = random.Next(-1, 5), ["unitPrice"] = random.Next(1, 900) / 100m, ["currency"] = "GBP",
-                    ["country"] = random.Next(3) > 0 ? "GB" : "FR", ["cancelled"] = random.Next(6) == 0, ["$utm_campaign"] = random.Next(3) > 0 ? null : $"c{random.Next(3)}",
+                    ["orderId"] = $"o{random.Next(150)}",
+                    ["productId"] = $"p{random.Next(5)}",
+                    ["quantity"] = random.Next(-1, 5),
+                    ["unitPrice"] = random.Next(1, 900) / 100m,
+                    ["currency"] = "GBP",
+                    ["country"] = random.Next(3) > 0 ? "GB" : "FR",
+                    ["cancelled"] = random.Next(6) == 0,
+                    ["$utm_campaign"] = random.Next(3) > 0 ? null : $"c{random.Next(3)}",
                 },
             }))).JsonAsync();
             if (round > 2)

@@ -24,7 +24,8 @@ public static class PersonIds
 
     /// <summary>A purge of the person is under way.</summary>
     public static Problem BeingPurged { get; } = Problem.Of(
-        409, "being-purged", "The person's data is being removed", "A purge of this person is running. Send the request again once it is done.") with { RetryAfter = 10 };
+        409, "being-purged", "The person's data is being removed", "A purge of this person is running. Send the request again once it is done.") with
+    { RetryAfter = 10 };
 
     /// <exception cref="ProblemException">400: blank, too long, or with control characters.</exception>
     public static void Check(params ReadOnlySpan<(string Field, string Id)> ids)
