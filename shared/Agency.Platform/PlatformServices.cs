@@ -37,7 +37,8 @@ public sealed record FunctionApps(IReadOnlyList<Assembly> Assemblies)
         select (method, function.Name, trigger);
 
     /// <summary>The scopes that these require.</summary>
-    internal IReadOnlySet<string> Scopes => field ??= HttpFunctions.Select(f => f.Method.GetCustomAttribute<RequireScopeAttribute>()?.Scope).OfType<string>().ToHashSet(StringComparer.Ordinal);
+    internal IReadOnlySet<string> Scopes => field ??= HttpFunctions
+        .Select(f => f.Method.GetCustomAttribute<RequireScopeAttribute>()?.Scope).OfType<string>().ToHashSet(StringComparer.Ordinal);
 
     /// <summary>The concrete classes of these apps that are a <typeparamref name="T"/>.</summary>
     public IEnumerable<Type> Implementing<T>() => Implementing<T>(Assemblies);

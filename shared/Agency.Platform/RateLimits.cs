@@ -60,7 +60,11 @@ public sealed record RateLimitOptions(RateLimit Default, IReadOnlyDictionary<str
     /// <exception cref="InvalidOperationException">A limit is malformed, or there is no such group.</exception>
     public static RateLimitOptions From(IConfiguration settings, FunctionApps apps)
     {
-        var limits = new Dictionary<string, RateLimit>(StringComparer.OrdinalIgnoreCase) { ["Default"] = new(1000, 2000), [RateLimitGroups.Authentication] = new(50, 500) };
+        var limits = new Dictionary<string, RateLimit>(StringComparer.OrdinalIgnoreCase)
+        {
+            ["Default"] = new(1000, 2000),
+            [RateLimitGroups.Authentication] = new(50, 500),
+        };
         foreach (var entry in settings.GetSection("RateLimits").GetChildren())
         {
             try
@@ -86,8 +90,8 @@ public sealed record RateLimitOptions(RateLimit Default, IReadOnlyDictionary<str
         if (AuthOptions.Scope().IsMatch(scope) && (apps.Assemblies.Count == 1 || apps.Scopes.Contains(scope)))
             return scope;
         throw new InvalidOperationException(
-            $"The setting RateLimits:{name} names no group. There are Default, {string.Join(", ", RateLimitGroups.All)}, and the scopes of routes with a hyphen for the colon, such as "
-            + $"{apps.Scopes.Select(s => s.Replace(':', '-')).Order(StringComparer.Ordinal).FirstOrDefault("events-write")}.");
+            $"The setting RateLimits:{name} names no group. There are Default, {string.Join(", ", RateLimitGroups.All)}, and the scopes of routes "
+            + $"with a hyphen for the colon, such as {apps.Scopes.Select(s => s.Replace(':', '-')).Order(StringComparer.Ordinal).FirstOrDefault("events-write")}.");
     }
 }
 

@@ -1,3 +1,4 @@
+using System.Net;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -25,6 +26,9 @@ internal static partial class Refusals
         LogRefused(log, function, status, type, caller.Tenant, caller.Subject, address, trace);
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Function} refused with {Status} {Type}: organisation '{Organisation}', subject '{Subject}', address {Address}, trace {TraceId}.")]
-    private static partial void LogRefused(ILogger log, string function, int status, string type, string organisation, string subject, System.Net.IPAddress? address, string traceId);
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "{Function} refused with {Status} {Type}: organisation '{Organisation}', subject '{Subject}', address {Address}, trace {TraceId}.")]
+    private static partial void LogRefused(
+        ILogger log, string function, int status, string type, string organisation, string subject, IPAddress? address, string traceId);
 }

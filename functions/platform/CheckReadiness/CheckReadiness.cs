@@ -17,7 +17,7 @@ public sealed record ReadinessDto(string Status, IReadOnlyDictionary<string, str
 internal sealed partial class CheckReadinessJson : JsonSerializerContext;
 
 /// <summary>GET /health/ready: 200 when requests can be served, 503 when not. Why the database cannot be reached is for the log: anybody may ask.</summary>
-public sealed partial class CheckReadiness(Database database, FunctionApps apps, ILogger<CheckReadiness> log)
+public sealed class CheckReadiness(Database database, FunctionApps apps, ILogger<CheckReadiness> log)
 {
     [Function(nameof(CheckReadiness)), AllowAnonymous, RateLimitGroup(RateLimitGroups.Health)]
     [Operation(Answer = typeof(ReadinessDto), OtherStatus = 503)]
@@ -36,14 +36,17 @@ public sealed partial class CheckReadiness(Database database, FunctionApps apps,
         }
         catch (NpgsqlException unreachable)
         {
-            LogUnreachable(unreachable);
+            log.DatabaseUnreachable(unreachable);
             checks["database"] = "unreachable";
         }
 
         var ready = checks.Values.All(c => c == "ok");
         return Answer.Health(ready, new ReadinessDto(ready ? "ready" : "unready", checks), CheckReadinessJson.Default.ReadinessDto);
     }
+}
 
+internal static partial class CheckReadinessLog
+{
     [LoggerMessage(Level = LogLevel.Warning, Message = "Not ready: the database cannot be reached.")]
-    private partial void LogUnreachable(Exception failure);
+    public static partial void DatabaseUnreachable(this ILogger log, Exception failure);
 }
