@@ -1,4 +1,3 @@
-using System.Buffers.Text;
 using System.Text.Json;
 using System.Text.Unicode;
 using Agency.Platform;
@@ -28,8 +27,6 @@ public static class EventReader
 
     // Item and property nesting stays below this in every valid body; beyond it the body is refused as malformed.
     private const int ReaderDepth = 64;
-    private const int MaxNumberText = 64;
-    private const int MaxExponent = 400;
 
     /// <summary>What a client may call its event, in the order it came.</summary>
     /// <param name="body">One event object, or an array of 1 to <see cref="MaxEvents"/>.</param>
@@ -273,7 +270,7 @@ public static class EventReader
         {
             if (json.CurrentDepth - depth >= MaxDepth)
                 error ??= $"properties are nested more than {MaxDepth} deep";
-            else if (json.TokenType == JsonTokenType.Number && !IsStorable(json.ValueSpan))
+            else if (json.TokenType == JsonTokenType.Number && !StoredNumber.Fits(json.ValueSpan))
                 error ??= "properties hold a number that is too long or too large";
             else if (json.ValueIsEscaped && !(StringOf(ref json) is { } text && !text.Contains('\0', StringComparison.Ordinal)))
                 error ??= "properties hold text with NUL or half a surrogate pair";
@@ -284,14 +281,6 @@ public static class EventReader
         if (bytes.Length > MaxProperties)
             error ??= $"properties are longer than {MaxProperties} bytes";
         return bytes;
-    }
-
-    /// <summary>False for a number that PostgreSQL's numeric would refuse or blow up to thousands of digits.</summary>
-    private static bool IsStorable(ReadOnlySpan<byte> number)
-    {
-        var exponent = number.IndexOfAny((byte)'e', (byte)'E');
-        return number.Length <= MaxNumberText
-            && (exponent < 0 || (Utf8Parser.TryParse(number[(exponent + 1)..], out int power, out _) && power is >= -MaxExponent and <= MaxExponent));
     }
 
     /// <summary>Null when the text's escapes hold half a surrogate pair.</summary>

@@ -22,7 +22,8 @@ public static class Interval
         Day => time.Date,
         Week => time.Date.AddDays(-(((int)time.DayOfWeek + 6) % 7)),
         Month => new(time.Year, time.Month, 1, 0, 0, 0, DateTimeKind.Utc),
-        _ => new(time.Year, 1, 1, 0, 0, 0, DateTimeKind.Utc),
+        Year => new(time.Year, 1, 1, 0, 0, 0, DateTimeKind.Utc),
+        _ => throw Unknown(interval),
     };
 
     public static DateTime Next(string interval, DateTime start) => interval switch
@@ -31,7 +32,8 @@ public static class Interval
         Day => start.AddDays(1),
         Week => start.AddDays(7),
         Month => start.AddMonths(1),
-        _ => start.AddYears(1),
+        Year => start.AddYears(1),
+        _ => throw Unknown(interval),
     };
 
     /// <summary>The start of the first interval that does not begin before this time.</summary>
@@ -40,6 +42,17 @@ public static class Interval
         var floor = Floor(interval, time);
         return floor == time ? time : Next(interval, floor);
     }
+
+    /// <summary>The start of the interval so many before the one with this start.</summary>
+    public static DateTime Back(string interval, DateTime start, int number) => interval switch
+    {
+        // No farther than there are times.
+        Hour or Day or Week => new(Math.Max(0, start.Ticks - (number * (Next(interval, start) - start).Ticks)), DateTimeKind.Utc),
+        Month => start.AddMonths(-Math.Min(number, ((start.Year - 1) * 12) + start.Month - 1)),
+        _ => throw Unknown(interval),
+    };
+
+    private static ArgumentOutOfRangeException Unknown(string interval) => new(nameof(interval), interval, "No such interval.");
 }
 
 /// <summary>Rollup rows of one resolution, from one start (inclusive) to another (exclusive).</summary>
@@ -94,7 +107,8 @@ public readonly record struct TimeRange(DateTime From, DateTime To)
     {
         Interval.Year => Interval.Month,
         Interval.Month => Interval.Day,
-        _ => Interval.Hour,
+        Interval.Day or Interval.Hour => Interval.Hour,
+        _ => throw new ArgumentOutOfRangeException(nameof(resolution), resolution, "No rollup is finer."),
     };
 }
 
@@ -119,6 +133,9 @@ public sealed record RangeQuery(
     /// <summary>Points that one series may have.</summary>
     public const int MaxPoints = 10_000;
 
+    /// <summary>True when so many values can each have a series: together they have no more points than one series may have.</summary>
+    public static bool HasShareSeries(TimeRange range, string interval, int values) => (long)range.Starts(interval).Count() * values <= MaxPoints;
+
     /// <summary>Reads <c>interval</c> (day unless given), <c>from</c> and <c>to</c>.</summary>
     /// <exception cref="ProblemException">400: not whole hours, or the wrong way round.</exception>
     public static RangeQuery Of(QueryParameters parameters)
@@ -133,19 +150,11 @@ public sealed record RangeQuery(
     /// <exception cref="ProblemException">400: not whole hours, or the wrong way round.</exception>
     public static (DateTime? From, DateTime? To) Ends(QueryParameters parameters) =>
         (WholeHour(parameters, "from"), WholeHour(parameters, "to")) is var (from, to) && from >= to
-            ? throw QueryParameters.Wrong("to", "Must be after from; it is the first moment that does not count.")
+            ? throw QueryParameters.Wrong("to", "Must be later than `from`; `to` is exclusive.")
             : (from, to);
 
-    /// <summary>The range in full, given the first and last hours that there are; null when it is empty.</summary>
-    /// <exception cref="ProblemException">400: more than <see cref="MaxPoints"/> intervals.</exception>
-    public TimeRange? Within(DateTime? firstHour, DateTime? lastHour)
-    {
-        if (new SpanQuery(From, To).Within(firstHour, lastHour) is not { } range)
-            return null;
-        return range.Starts(Interval).Take(MaxPoints + 1).Count() <= MaxPoints
-            ? range
-            : throw QueryParameters.Wrong("interval", $"The range has more than {MaxPoints} intervals of this length. Narrow it with from and to, or take a longer interval.");
-    }
+    /// <inheritdoc cref="SpanQuery.Within(DateTime?, DateTime?, string, int)"/>
+    public TimeRange? Within(DateTime? firstHour, DateTime? lastHour) => new SpanQuery(From, To).Within(firstHour, lastHour, Interval, MaxPoints);
 
     /// <summary>The range widened to whole days, for rollups that have no hours.</summary>
     /// <exception cref="ProblemException">400: an end that was asked for is not a midnight.</exception>
@@ -159,10 +168,10 @@ public sealed record RangeQuery(
 
     private static DateTime? WholeHour(QueryParameters parameters, string name) => parameters.Time(name) is not { } time ? null
         : time.UtcTicks % TimeSpan.TicksPerHour == 0 && time.Year is > 1900 and < 9000 ? time.UtcDateTime
-        : throw QueryParameters.Wrong(name, "A whole hour, UTC: the rollups know no finer time.");
+        : throw QueryParameters.Wrong(name, "Must be a whole hour in UTC; rollups have hourly resolution.");
 }
 
-/// <summary>The range of a question that has no series.</summary>
+/// <summary>The range of a question that need not have a series.</summary>
 /// <param name="From">Inclusive; null for the first hour there is.</param>
 /// <param name="To">Exclusive; null for the end of the last hour there is.</param>
 public sealed record SpanQuery(DateTime? From, DateTime? To)
@@ -173,4 +182,28 @@ public sealed record SpanQuery(DateTime? From, DateTime? To)
     /// <summary>The range in full, given the first and last hours that there are; null when it is empty.</summary>
     public TimeRange? Within(DateTime? firstHour, DateTime? lastHour) =>
         (From ?? firstHour) is { } from && (To ?? lastHour?.AddHours(1)) is { } to && from < to ? new(from, to) : null;
+
+    /// <summary>Reads <c>interval</c> where a question has a series only if that is given.</summary>
+    public static string? IntervalOf(QueryParameters parameters) =>
+        parameters.OneOf("interval", "", Interval.Hour, Interval.Day, Interval.Week, Interval.Month) is { Length: > 0 } interval ? interval : null;
+
+    /// <summary>The range in full, in no more intervals than a series may have points, if one was asked for.</summary>
+    /// <inheritdoc cref="Within(DateTime?, DateTime?, string, int)"/>
+    public TimeRange? WithinSeries(DateTime? firstHour, DateTime? lastHour, string? interval) =>
+        interval is null ? Within(firstHour, lastHour) : Within(firstHour, lastHour, interval, RangeQuery.MaxPoints);
+
+    /// <summary>
+    /// The same in no more than so many intervals. Where no start was asked for, it is that many before the end at the earliest: a device
+    /// whose clock says 1970 must not make the question unanswerable.
+    /// </summary>
+    /// <exception cref="ProblemException">400: more intervals were asked for.</exception>
+    public TimeRange? Within(DateTime? firstHour, DateTime? lastHour, string interval, int most)
+    {
+        if (Within(firstHour, lastHour) is not { } range)
+            return null;
+        var earliest = Interval.Back(interval, Interval.Ceiling(interval, range.To), most);
+        return range.From >= earliest ? range
+            : From is null ? range with { From = earliest }
+            : throw QueryParameters.Wrong("interval", $"The range has more than {most} intervals of this length. Narrow it with from and to, or take a longer interval.");
+    }
 }
