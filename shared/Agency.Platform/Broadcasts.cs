@@ -27,24 +27,25 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(10);
 
     private readonly Lock _gate = new();
-    private readonly Dictionary<(string Tenant, string Name), Broadcast> _broadcasts = [];
+    private readonly Dictionary<(string Tenant, string Name, string Question), Broadcast> _broadcasts = [];
     private int _listeners;
 
     /// <summary>A stream of the values, from the present one on, which ends by itself when the time is over or the host stops.</summary>
-    /// <param name="name">What the events are called; unique for each computation.</param>
+    /// <param name="name">What the events are called.</param>
     /// <param name="compute">The value as JSON text in one line. It gets a unit of work of its own, on behalf of the organisation.</param>
     /// <param name="length">How long the stream is.</param>
+    /// <param name="question">What is asked, where that differs: with the name, it is unique for each computation.</param>
     /// <exception cref="ProblemException">503: too many listen in this process. 429: too many of this organisation do.</exception>
     public StreamedAnswer Listen(
-        HttpRequest http, Caller caller, string name, TimeSpan length, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute)
+        HttpRequest http, Caller caller, string name, TimeSpan length, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute, string question = "")
     {
-        var broadcast = Join((caller.Tenant, name), compute);
+        var broadcast = Join((caller.Tenant, name, question), compute);
         // Also when the answer is never written.
         http.HttpContext.Response.RegisterForDispose(new Leaving(() => Leave(broadcast)));
         return new($"{MediaType}; charset=utf-8", null, (body, cancel) => WriteAsync(broadcast, length, body, cancel));
     }
 
-    private Broadcast Join((string Tenant, string Name) key, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute)
+    private Broadcast Join((string Tenant, string Name, string Question) key, Func<UnitOfWork, CancellationToken, Task<byte[]>> compute)
     {
         lock (_gate)
         {
@@ -147,9 +148,9 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
         private readonly CancellationTokenSource _ended = new();
         private volatile State _state = new(null, new(TaskCreationOptions.RunContinuationsAsynchronously));
 
-        public Broadcast((string Tenant, string Name) key) => (Key, Ended) = (key, _ended.Token);
+        public Broadcast((string Tenant, string Name, string Question) key) => (Key, Ended) = (key, _ended.Token);
 
-        public (string Tenant, string Name) Key { get; }
+        public (string Tenant, string Name, string Question) Key { get; }
 
         public int Listeners { get; set; }
 

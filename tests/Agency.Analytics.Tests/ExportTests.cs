@@ -3,7 +3,9 @@ using System.Net;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Agency.Platform;
 using Agency.Testing;
+using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
 
 namespace Agency.Analytics.Tests;
@@ -140,6 +142,25 @@ public sealed class ExportTests : IAsyncLifetime
         Assert.Equal(Start.AddYears(10), (page with { Window = TimeSpan.FromDays(9999) }).End);
     }
 
+    [Fact]
+    public async Task A_page_reads_few_events_also_where_it_crosses_much()
+    {
+        // Years of nothing, and then more than one page may look at in a day.
+        await _host.Database.RunAsync("""
+            select analytics.add_partition('2011-03-07');
+            insert into analytics.events (tenant_id, message_id, name, occurred_at, batch_id, properties)
+            select 'acme', n::text, 'a', timestamptz '2011-03-07' + n * interval '500 ms', gen_random_uuid(), '{}' from generate_series(1, 150000) as n
+            """);
+        await using var scope = _host.Services.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "tester");
+        var work = scope.ServiceProvider.GetRequiredService<UnitOfWork>();
+        var page = EventPage.Starting(Start.AddDays(-100), Start.AddYears(1)) with { Window = TimeSpan.FromDays(366) };
+        var narrow = await page.NarrowAsync(work, ["a"], CancellationToken.None);
+        Assert.Equal((page.From, true), (narrow.From, narrow.Window < TimeSpan.FromDays(101)));
+        Assert.Equal(TimeSpan.FromDays(1), (await (page with { Window = TimeSpan.FromDays(1) }).NarrowAsync(work, ["a"], CancellationToken.None)).Window);
+        Assert.Equal(3, (await LinesAsync("/analytics/export?filter=" + Uri.EscapeDataString("@event = 'a' and @user missing") + "&from=2011-03-07&to=2011-03-08")).Lines.Count(l => l.Contains("\"7\"", StringComparison.Ordinal) || l.Contains("\"8\"", StringComparison.Ordinal) || l.Contains("\"150000\"", StringComparison.Ordinal)));
+    }
+
     [Theory]
     [InlineData(null, "")]
     [InlineData("", "\"\"")]
@@ -184,9 +205,18 @@ public sealed class ExportTests : IAsyncLifetime
             await _client.GetStringAsync(new Uri("/analytics/retention?interval=day&periods=2&to=2011-03-09&format=csv", UriKind.Relative)));
         Assert.Equal("value,visitors,returned.0,rates.0\r\n,2,1,0.5\r\n", await _client.GetStringAsync(new Uri("/analytics/retention?interval=month&to=2011-04-01&periods=1&breakdown=x&format=csv", UriKind.Relative)));
         // The header stands also where there is nothing.
-        Assert.Equal("start,gross,refunds,net,orders,lines,cancelledLines,units,averageOrder\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?format=csv", UriKind.Relative)));
-        Assert.Equal("key,gross,refunds,net,lines,cancelledLines,units\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?by=country&format=csv", UriKind.Relative)));
+        Assert.Equal("start,gross,refunds,net,orders,lines,cancelledLines,units,averageOrder,customers,perCustomer\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?format=csv", UriKind.Relative)));
+        Assert.Equal("key,gross,refunds,net,orders,lines,cancelledLines,units,averageOrder,customers,perCustomer\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?by=country&format=csv", UriKind.Relative)));
         await _client.AskAsync("/analytics/revenue?format=xml", 400);
+        // Another part of it; a series is no column of another row.
+        const string Users = "/analytics/users?interval=month&breakdown=@user&limit=1&format=csv&rows=";
+        Assert.Equal(
+            "value,active,new,returning,anonymous,events,sessions,bounces,sessionSeconds\r\nu,1,1,0,0,3,1,0,120\r\n",
+            await _client.GetStringAsync(new Uri(Users + "breakdown", UriKind.Relative)));
+        Assert.StartsWith("2,", (await _client.GetStringAsync(new Uri(Users + "totals", UriKind.Relative))).Split("\r\n")[1], StringComparison.Ordinal);
+        Assert.StartsWith("2011-03-01T00:00:00+00:00,2,", (await _client.GetStringAsync(new Uri(Users + "series", UriKind.Relative))).Split("\r\n")[1], StringComparison.Ordinal);
+        Assert.StartsWith("a,2", (await _client.GetStringAsync(new Uri("/analytics/events?format=csv&rows=breakdown", UriKind.Relative))).Split("\r\n")[1], StringComparison.Ordinal);
+        await _client.AskAsync(Paths + "&format=csv&rows=series", 400);
     }
 
     [Fact]

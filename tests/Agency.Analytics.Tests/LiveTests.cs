@@ -67,6 +67,34 @@ public sealed class LiveTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task It_is_of_the_events_that_fit_and_split_by_a_property()
+    {
+        await _host.Database.AddRawAsync([Ago(5, "page", "a", "/x"), Ago(6, "page", "b", "/x"), Ago(7, "page", "b", "/y"), Ago(8, "order", "c"), Ago(9, "order", "a", "/x")]);
+        using var client = _host.Client();
+        // Two questions at a time, each with its own answer.
+        await using var one = await Listening.ToAsync(client, "/analytics/live?breakdown=$path&filter=" + Uri.EscapeDataString("@event = 'page'"));
+        await using var two = await Listening.ToAsync(client, "/analytics/live?breakdown=@event");
+        Assert.Equal("/x=2/2 /y=1/1", Counts((await one.NextAsync()).GetProperty("breakdown")));
+        Assert.Equal("page=2/3 order=2/2", Counts((await two.NextAsync()).GetProperty("breakdown")));
+    }
+
+    [Fact]
+    public async Task Of_too_many_events_the_latest_are_looked_at()
+    {
+        var now = DateTime.UtcNow;
+        await _host.Database.AddRawAsync([.. Enumerable.Range(0, 100).Select(n => new RawEvent("a", now.AddSeconds(-1 - (n * 2.5)), $"u{n}"))]);
+        await using var scope = _host.Services.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "tester");
+        var work = scope.ServiceProvider.GetRequiredService<UnitOfWork>();
+        foreach (var (most, seconds, visitors) in new[] { (100, 300, 100), (99, 240, 96), (24, 60, 24), (23, 30, 12), (1, 3, 1), (0, 1, 0) })
+        {
+            var live = await Live.ReadAsync(work, now, new(null, null), CancellationToken.None, most);
+            Assert.Equal((seconds, visitors, seconds < 300), ((int)(live.At - live.Since).TotalSeconds, (int)live.Visitors, live.IsCapped));
+            Assert.Equal((seconds >= 60, seconds >= 300), (live.LastMinute is not null, live.LastFiveMinutes is not null));
+        }
+    }
+
+    [Fact]
     public async Task All_listeners_of_an_organisation_share_one_computation_which_ends_with_the_last()
     {
         using var client = _host.Client();

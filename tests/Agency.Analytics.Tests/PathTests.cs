@@ -53,6 +53,43 @@ public sealed class PathTests : IAsyncLifetime
         Assert.Equal(["/docs 1 1 0", "/docs>/pricing 1 1 0", "/docs>/pricing>/ 1 1 1"], Lines(await _client.AskAsync(Pricing + "&direction=previous")));
     }
 
+    [Fact]
+    public async Task They_are_split_by_a_property_of_their_beginning_and_counted_by_its_time()
+    {
+        var random = new Random(9);
+        await _host.Database.AddRawAsync([.. Enumerable.Range(0, 60).SelectMany(visitor =>
+        {
+            var time = random.NextDouble() * 60 * 24 * 5;
+            return Enumerable.Range(0, random.Next(30)).Select(_ => At($"v{visitor}", time += Step(random), "abc"[random.Next(3)].ToString(), random.Next(3) switch { 0 => null, 1 => "x", _ => "y" }, "p"));
+        })]);
+        foreach (var direction in new[] { "next", "previous" })
+        {
+            var answer = await _client.AskAsync($"/analytics/paths?event=a&breakdown=p&interval=day&limit=2&depth=2&direction={direction}");
+            Assert.Equal(Lines(await _client.AskAsync($"/analytics/paths?event=a&limit=2&depth=2&direction={direction}")), Lines(answer));
+            var order = direction == "next" ? "at, id" : "at desc, id desc";
+            var begun = $"""
+                select distinct on (visitor, n) visitor, n, at, p from (
+                  select *, count(*) filter (where is_new) over (partition by visitor order by at) as n from (
+                    select visitor, name, occurred_at as at, message_id collate "C" as id, properties ->> 'p' as p,
+                      occurred_at - lag(occurred_at) over (partition by visitor order by occurred_at) >= interval '30 minutes' as is_new
+                    from analytics.events) as marked) as numbered
+                where name = 'a' order by visitor, n, {order}
+                """;
+            Assert.Equal(
+                await _host.Database.QueryAsync<string>($"select concat_ws('|', to_char(at at time zone 'UTC', 'YYYY-MM-DD'), count(*), count(distinct visitor)) from ({begun}) as b group by to_char(at at time zone 'UTC', 'YYYY-MM-DD') order by 1"),
+                answer.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("sessions").GetInt64() > 0)
+                    .Select(p => $"{p.GetProperty("start").GetString()![..10]}|{p.GetProperty("sessions")}|{p.GetProperty("visitors")}"));
+            Assert.Equal(
+                await _host.Database.QueryAsync<string>($"select concat_ws('|', coalesce(p, '(none)'), count(*), count(distinct visitor)) from ({begun}) as b group by p order by count(*) desc, p collate \"C\" limit 2"),
+                answer.GetProperty("breakdown").EnumerateArray().Select(b => $"{b.GetProperty("value").GetString() ?? "(none)"}|{b.GetProperty("sessions")}|{b.GetProperty("visitors")}"));
+        }
+
+        // Where the first such event of every session has the value, its paths are those of the filter.
+        await _host.Database.RunAsync("delete from analytics.events where name = 'a' and properties ->> 'p' is distinct from 'x'");
+        var whole = await _client.AskAsync("/analytics/paths?event=a&breakdown=p");
+        Assert.Equal(Lines(whole), Lines(whole.GetProperty("breakdown").EnumerateArray().Single()));
+    }
+
     [Theory]
     [InlineData("event=a", 3, 10)]
     [InlineData("event=a&direction=previous&depth=4&limit=100", 4, 100)]

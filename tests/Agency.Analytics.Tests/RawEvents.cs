@@ -41,7 +41,12 @@ internal static class RawEvents
 
             truncate analytics.sessions;
             insert into analytics.sessions (tenant_id, visitor, start, last, events)
-            select tenant_id, visitor, at, at, 1 from (select distinct tenant_id, visitor, occurred_at as at from analytics.events where visitor is not null) as moments;
+            select tenant_id, visitor, min(at), max(at), count(*) from (
+              select *, count(*) filter (where is_new) over (partition by tenant_id, visitor order by at) as n from (
+                select tenant_id, visitor, occurred_at as at,
+                  occurred_at - lag(occurred_at) over (partition by tenant_id, visitor order by occurred_at) >= interval '30 minutes' as is_new
+                from analytics.events where visitor is not null) as marked) as numbered
+            group by tenant_id, visitor, n;
 
             truncate analytics.orders, analytics.revenue;
             insert into analytics.orders (tenant_id, currency, order_id, hour, lines)

@@ -67,6 +67,9 @@ public sealed class RetentionTests : IAsyncLifetime
     [Theory]
     [InlineData("interval=day&periods=5", "day", 5)]
     [InlineData("interval=week&periods=8&from=2011-01-05T07:00:00Z&to=2011-03-16T13:00:00Z", "week", 8)]
+    [InlineData("interval=week&periods=8&from=2011-01-05T07:00:00Z&to=2011-03-16T13:00:00Z&cohort=first-in-range", "week", 8)]
+    [InlineData("interval=week&periods=5&from=2011-02-02&event=order&cohort=first-ever", "week", 5)]
+    [InlineData("interval=day&periods=5&from=2011-02-02&filter=plan%20%3D%20%27b%27&cohort=first-in-range", "day", 5)]
     [InlineData("interval=month&periods=3&event=order", "month", 3)]
     [InlineData("interval=week&periods=4&event=page&returnEvent=order&to=2011-04-04", "week", 4)]
     [InlineData("interval=day&periods=20&returnEvent=order&filter=plan%20%3D%20%27b%27&from=2011-02-01", "day", 20)]
@@ -80,7 +83,8 @@ public sealed class RetentionTests : IAsyncLifetime
         var cohorts = answer.GetProperty("cohorts").EnumerateArray().ToList();
         Assert.NotEmpty(cohorts);
         Assert.True(cohorts.Sum(c => c.GetProperty("visitors").GetInt64()) > 20);
-        var events = await EventsAsync(from, to);
+        var isEver = asked.GetValueOrDefault("cohort") != "first-in-range";
+        var events = await EventsAsync(to);
         foreach (var cohort in cohorts)
         {
             var start = cohort.GetProperty("start").GetDateTime();
@@ -109,8 +113,8 @@ public sealed class RetentionTests : IAsyncLifetime
             if (period is not null && high > to)
                 return null;
             return events.Count(visitor =>
-                visitor.Find(e => (!asked.TryGetValue("event", out var name) || e.Name == name) && (!asked.ContainsKey("filter") || e.Plan == "b")) is { } first
-                && first.Time >= start && first.Time < Plus(start, 1) && (plan is null || plan == (first.Plan ?? "none"))
+                visitor.Find(e => (isEver || e.Time >= from) && (!asked.TryGetValue("event", out var name) || e.Name == name) && (!asked.ContainsKey("filter") || e.Plan == "b")) is { } first
+                && first.Time >= from && first.Time >= start && first.Time < Plus(start, 1) && (plan is null || plan == (first.Plan ?? "none"))
                 && (period is null || visitor.Exists(e =>
                     e.Time > first.Time && e.Time >= low && e.Time < high && (!asked.TryGetValue("returnEvent", out var name) || e.Name == name))));
         }
@@ -121,7 +125,7 @@ public sealed class RetentionTests : IAsyncLifetime
     private sealed record Seen(string Name, DateTime Time, string? Plan);
 
     /// <summary>What each visitor of the organisation did, in order.</summary>
-    private async Task<List<List<Seen>>> EventsAsync(DateTime from, DateTime to)
+    private async Task<List<List<Seen>>> EventsAsync(DateTime to)
     {
         var events = new Dictionary<string, List<Seen>>();
         await using var source = NpgsqlDataSource.Create(_host.Database.Settings.Admin);
@@ -132,7 +136,7 @@ public sealed class RetentionTests : IAsyncLifetime
         await using var reader = await command.ExecuteReaderAsync();
         while (await reader.ReadAsync())
         {
-            if (reader.IsDBNull(0) || reader.GetDateTime(2) < from || reader.GetDateTime(2) >= to)
+            if (reader.IsDBNull(0) || reader.GetDateTime(2) >= to)
                 continue;
             if (!events.TryGetValue(reader.GetString(0), out var list))
                 events[reader.GetString(0)] = list = [];

@@ -68,6 +68,14 @@ public sealed class ScanTests : IAsyncLifetime
                                 """),
                             answer.GetProperty("top").EnumerateArray().Select(t =>
                                 $"{t.GetProperty("value").GetString() ?? "(none)"}|{t.GetProperty("events")}{(scans ? "|" + t.GetProperty("visitors") : "")}"));
+                        Assert.Equal(
+                            await _host.Database.QueryAsync<string>($"""
+                                select concat_ws('|', coalesce({by}, '(none)'), {Start(interval)}, count(*) {(scans ? $", count(distinct {Person})" : "")})
+                                from ({raw}) as e group by ({by}), date_trunc('{interval}', occurred_at, 'UTC') order by ({by}) collate "C", 1
+                                """) is var points ? points.Where(p => answer.GetProperty("top").EnumerateArray().Any(t => p.StartsWith((t.GetProperty("value").GetString() ?? "(none)") + "|", StringComparison.Ordinal))) : [],
+                            answer.GetProperty("top").EnumerateArray().OrderBy(t => t.GetProperty("value").GetString() is null).ThenBy(t => t.GetProperty("value").GetString(), StringComparer.Ordinal)
+                                .SelectMany(t => t.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("events").GetInt64() > 0).Select(p =>
+                                    $"{t.GetProperty("value").GetString() ?? "(none)"}|{p.GetProperty("start").GetString()![..13]}|{p.GetProperty("events")}{(scans ? "|" + p.GetProperty("visitors") : "")}")));
                     }
         }
     }
@@ -114,6 +122,23 @@ public sealed class ScanTests : IAsyncLifetime
                     Assert.Equal(await _host.Database.ScalarAsync<string>($"{sql} {Steps("true")}"), Told(plain.GetProperty("steps")));
                     Assert.False(plain.TryGetProperty("breakdown", out _));
 
+                    string Series(string where) => $"""
+                        {sql} select concat_ws('|', {Start("day").Replace("occurred_at", "at", StringComparison.Ordinal)}, count(*), count({(count == 3 ? "t3" : "t2")}))
+                        from best where {where} group by date_trunc('day', at, 'UTC') order by 1
+                        """;
+                    static IEnumerable<string> Points(JsonElement of) => of.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("entered").GetInt64() > 0).Select(p =>
+                    {
+                        var (entered, converted) = (p.GetProperty("entered").GetInt64(), p.GetProperty("converted").GetInt64());
+                        Assert.Equal((double)converted / entered, p.GetProperty("conversion").GetDouble());
+                        return $"{p.GetProperty("start").GetString()![..13]}|{entered}|{converted}";
+                    });
+                    var byDay = await client.AskAsync($"/analytics/funnels{query}&interval=day&breakdown=country&limit=3");
+                    Assert.Equal(await _host.Database.QueryAsync<string>(Series("true")), Points(byDay));
+                    Assert.Equal(new TimeRange(Time(range, 0), Time(range, 1)).Starts("day").Count(), byDay.GetProperty("series").GetArrayLength());
+                    foreach (var share in byDay.GetProperty("breakdown").EnumerateArray())
+                        Assert.Equal(await _host.Database.QueryAsync<string>(Series(Is("country", share.GetProperty("value")))), Points(share));
+                    Assert.False(plain.TryGetProperty("series", out _));
+
                     var broken = await client.AskAsync($"/analytics/funnels{query}&breakdown=country&limit=3");
                     Assert.Equal(plain.GetProperty("steps").GetRawText(), broken.GetProperty("steps").GetRawText());
                     var values = await _host.Database.QueryAsync<string>($"{sql} select coalesce(country, '(none)') from best group by country order by count(*) desc, country collate \"C\" limit 3");
@@ -123,6 +148,43 @@ public sealed class ScanTests : IAsyncLifetime
                             await _host.Database.ScalarAsync<string>($"{sql} {Steps(share.GetProperty("value").GetString() is { } value ? $"country = '{value}'" : "country is null")}"),
                             Told(share.GetProperty("steps")));
                 }
+    }
+
+    [Theory]
+    [InlineData("page-view[country = 'GB'],sign-up", "name = 'page-view' and properties ->> 'country' = 'GB'", "name = 'sign-up'", null)]
+    [InlineData("page-view[$device = 'mobile'],page-view[country = 'GB']", "name = 'page-view' and properties ->> '$device' = 'mobile'", "name = 'page-view' and properties ->> 'country' = 'GB'", null)]
+    [InlineData("page-view,sign-up[not country exists],page-view[country = 'DE' or $device = 'desktop']", "name = 'page-view'", "name = 'sign-up' and properties ->> 'country' is null",
+        "name = 'page-view' and (properties ->> 'country' = 'DE' or properties ->> '$device' = 'desktop')")]
+    public async Task Steps_with_filters_of_their_own_equal_the_raw_events(string steps, string one, string two, string? three)
+    {
+        using var client = _host.Client();
+        foreach (var (filter, condition) in Filters[..1].Append(("@user exists", "user_id is not null")))
+        {
+            var raw = $"(select *, {Person} as person from analytics.events where tenant_id = 'acme' and coalesce(user_id, anonymous_id) is not null and {condition})";
+            string Later(int n, string where, string before) => $"""
+                left join lateral (select occurred_at as t{n}, message_id as id{n} from {raw} as e
+                  where e.person = a.person and {where} and message_id not in ({before}) and occurred_at between t{n - 1} and t1 + interval '7 days') as s{n} on true
+                """;
+            // Every choice of events, the best of them: here an event may fit several steps, so that the first that comes is not always the one to take.
+            var expected = await _host.Database.ScalarAsync<string>($"""
+                with choices as (
+                  select a.person, t1, t2, {(three is null ? "null::timestamptz" : "t3")} as t3
+                  from (select person, occurred_at as t1, message_id as id1 from {raw} as e where {one} and occurred_at >= '{Ranges[0].Split('/')[0]}' and occurred_at < '{Ranges[0].Split('/')[1]}') as a
+                  {Later(2, two, "id1")}
+                  {(three is null ? "" : Later(3, three, "id1, id2"))}
+                ), best as (
+                  select distinct on (person) * from choices order by person, (t2 is not null)::int + (t3 is not null)::int desc, t1, t2, t3
+                )
+                select concat_ws('|', count(*), count(t2), {(three is null ? "" : "count(t3),")}
+                  round((percentile_cont(0.5) within group (order by extract(epoch from t2 - t1)))::numeric, 4), round(avg(extract(epoch from t2 - t1)), 4),
+                  round((percentile_cont(0.5) within group (order by extract(epoch from t3 - t2)))::numeric, 4), round(avg(extract(epoch from t3 - t2)), 4),
+                  round((percentile_cont(0.5) within group (order by extract(epoch from t3 - t1)))::numeric, 4), round(avg(extract(epoch from t3 - t1)), 4))
+                from best
+                """);
+            var answer = (await client.AskAsync("/analytics/funnels" + Query(Ranges[0], ("steps", steps), ("window", "7d"), ("filter", filter)))).GetProperty("steps");
+            Assert.Equal(expected, Told(answer));
+            Assert.True(answer[1].GetProperty("visitors").GetInt64() > 10, answer.ToString());
+        }
     }
 
     [Fact]
@@ -142,8 +204,7 @@ public sealed class ScanTests : IAsyncLifetime
                         from analytics.events where tenant_id = '{organisation}' and name = 'order-line'
                         """;
                     var raw = $"""
-                        select *, min(occurred_at) filter (where not cancelled) over (partition by properties ->> 'orderId') as ordered_at
-                        from ({lines}) as e where occurred_at >= '{range.Split('/')[0]}' and occurred_at < '{range.Split('/')[1]}' and {condition}
+                        select * from ({lines}) as e where occurred_at >= '{range.Split('/')[0]}' and occurred_at < '{range.Split('/')[1]}' and {condition}
                         """;
                     const string sums = """
                         coalesce(sum(amount) filter (where amount > 0), 0), coalesce(-sum(amount) filter (where amount < 0), 0), coalesce(sum(amount), 0),
@@ -151,27 +212,41 @@ public sealed class ScanTests : IAsyncLifetime
                         """;
                     var answer = await client.AskAsync("/analytics/revenue" + Query(range, ("interval", interval), ("filter", filter), ("limit", "5"),
                         breakdown?.StartsWith("by", StringComparison.Ordinal) == true ? ("by", breakdown[3..]) : ("breakdown", breakdown)));
-                    string Orders(string start) => $"count(distinct properties ->> 'orderId') filter (where not is_old and {start} = date_trunc('{interval}', ordered_at, 'UTC'))";
-                    Assert.Equal(
-                        (await _host.Database.QueryAsync<string>($"""
-                            select concat_ws('|', {Start(interval)}, {sums}, {Orders($"date_trunc('{interval}', occurred_at, 'UTC')")})
-                            from ({raw}) as e group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
-                            """)).Select(Plain),
-                        answer.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("lines").GetInt64() > 0)
-                            .Select(p => p.GetProperty("start").GetString()![..13] + "|" + Fields(p, "gross", "refunds", "net", "lines", "cancelledLines", "units", "orders")));
-                    Assert.Equal(
-                        Plain(await _host.Database.ScalarAsync<string>($"select concat_ws('|', {sums}, count(distinct properties ->> 'orderId') filter (where not is_old and ordered_at is not null)) from ({raw}) as e")),
-                        Fields(answer.GetProperty("totals"), "gross", "refunds", "net", "lines", "cancelledLines", "units", "orders"));
+                    const string fields = "gross|refunds|net|lines|cancelledLines|units|customers|orders";
+                    const string orders = "properties ->> 'orderId'";
+                    async Task CheckAsync(string where, JsonElement whole, JsonElement series)
+                    {
+                        // The first line of those that are looked at.
+                        var own = $"select *, min(occurred_at) filter (where not cancelled) over (partition by {orders}) as ordered_at from ({raw}) as e where {where}";
+                        Assert.Equal(
+                            (await _host.Database.QueryAsync<string>($"""
+                                select concat_ws('|', {Start(interval)}, {sums}, count(distinct {Person}),
+                                  count(distinct {orders}) filter (where not is_old and date_trunc('{interval}', occurred_at, 'UTC') = date_trunc('{interval}', ordered_at, 'UTC')))
+                                from ({own}) as e group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
+                                """)).Select(Plain),
+                            series.EnumerateArray().Where(p => p.GetProperty("lines").GetInt64() > 0).Select(p => p.GetProperty("start").GetString()![..13] + "|" + Fields(p, fields.Split('|'))));
+                        Assert.Equal(
+                            Plain(await _host.Database.ScalarAsync<string>($"""
+                                select concat_ws('|', {sums}, count(distinct {Person}), count(distinct {orders}) filter (where not is_old and ordered_at is not null),
+                                  coalesce(round(coalesce(sum(amount) filter (where amount > 0), 0) / nullif(count(distinct {orders}) filter (where not is_old and ordered_at is not null), 0), 4)::text, 'null'),
+                                  coalesce(round(sum(amount) / nullif(count(distinct {Person}), 0), 4)::text, 'null'))
+                                from ({own}) as e
+                                """)),
+                            Fields(whole, [.. fields.Split('|'), "averageOrder", "perCustomer"]));
+                    }
+
+                    await CheckAsync("true", answer.GetProperty("totals"), answer.GetProperty("series"));
                     if (breakdown is null)
                         continue;
                     var by = breakdown switch { "by=country" => "country", "by=product" => "productId", _ => breakdown };
                     Assert.Equal(
-                        (await _host.Database.QueryAsync<string>($"""
-                            select concat_ws('|', coalesce(properties ->> '{by}', '(none)'), {sums}) from ({raw}) as e group by properties ->> '{by}'
+                        await _host.Database.QueryAsync<string>($"""
+                            select coalesce(properties ->> '{by}', '(none)') from ({raw}) as e group by properties ->> '{by}'
                             order by coalesce(sum(amount) filter (where amount > 0), 0) desc, (properties ->> '{by}') collate "C" limit 5
-                            """)).Select(Plain),
-                        answer.GetProperty("breakdown").EnumerateArray().Select(b =>
-                            (b.GetProperty("key").GetString() ?? "(none)") + "|" + Fields(b, "gross", "refunds", "net", "lines", "cancelledLines", "units")));
+                            """),
+                        answer.GetProperty("breakdown").EnumerateArray().Select(b => b.GetProperty("key").GetString() ?? "(none)"));
+                    foreach (var share in answer.GetProperty("breakdown").EnumerateArray())
+                        await CheckAsync(Is($"properties ->> '{by}'", share.GetProperty("key")), share, share.GetProperty("series"));
                 }
         }
     }
@@ -193,26 +268,47 @@ public sealed class ScanTests : IAsyncLifetime
                         select * from (select *, min(occurred_at) over (partition by user_id, case when user_id is null then anonymous_id end) as first from analytics.events where tenant_id = '{organisation}') as e
                         where occurred_at >= '{from}' and occurred_at < '{to}' and {condition}
                         """;
+                    const string fields = "active|new|anonymous|visitors|newVisitors|events";
+                    const string who = "coalesce('u' || user_id, 'a' || anonymous_id)";
                     string Counts(string start) => $"""
                         count(distinct user_id), count(distinct user_id) filter (where first >= '{from}' and first < '{to}' and {start}),
-                        count(distinct anonymous_id) filter (where user_id is null), count(*)
+                        count(distinct anonymous_id) filter (where user_id is null),
+                        count(distinct {who}), count(distinct {who}) filter (where first >= '{from}' and first < '{to}' and {start}), count(*)
                         """;
-                    string All(string start) => $"""
-                        count(distinct coalesce('u' || user_id, 'a' || anonymous_id)),
-                        count(distinct coalesce('u' || user_id, 'a' || anonymous_id)) filter (where first >= '{from}' and first < '{to}' and {start}), {Counts(start)}
+                    // All sessions there are; each event with its own.
+                    var visits = $"""
+                        with numbered as (
+                          select *, count(*) filter (where is_new) over (partition by person order by occurred_at) as n from (
+                            select *, {Person} as person, occurred_at - lag(occurred_at) over (partition by {Person} order by occurred_at) >= interval '30 minutes' as is_new
+                            from analytics.events where tenant_id = '{organisation}' and coalesce(user_id, anonymous_id) is not null) as marked
+                        ), visits as (
+                          select *, min(occurred_at) over session as began, max(occurred_at) over session as ended, count(*) over session as length
+                          from numbered window session as (partition by person, n)
+                        )
                         """;
-                    Assert.Equal(
-                        await _host.Database.ScalarAsync<string>($"select concat_ws('|', {All("true")}) from ({raw}) as e"),
-                        Fields(answer.GetProperty("totals"), "visitors", "newVisitors", "active", "new", "anonymous", "events"));
-                    Assert.Equal(
-                        await _host.Database.QueryAsync<string>($"""
-                            select concat_ws('|', {Start(interval)}, {All($"date_trunc('{interval}', first, 'UTC') = date_trunc('{interval}', occurred_at, 'UTC')")})
-                            from ({raw}) as e group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
-                            """),
-                        answer.GetProperty("series").EnumerateArray().Where(p => p.GetProperty("events").GetInt64() > 0)
-                            .Select(p => p.GetProperty("start").GetString()![..13] + "|" + Fields(p, "visitors", "newVisitors", "active", "new", "anonymous", "events")));
-                    Assert.All(answer.GetProperty("series").EnumerateArray().Append(answer.GetProperty("totals")),
-                        p => Assert.Equal(p.GetProperty("active").GetInt64(), p.GetProperty("new").GetInt64() + p.GetProperty("returning").GetInt64()));
+                    string Visits(string where) =>
+                        $"(select distinct person, began, ended, length from visits where occurred_at >= '{from}' and occurred_at < '{to}' and began >= '{from}' and {condition} and {where}) as v";
+                    const string sessions = "count(*), count(*) filter (where length = 1), coalesce(sum(extract(epoch from ended - began)), 0)::bigint";
+                    async Task CheckAsync(string where, JsonElement whole, JsonElement series)
+                    {
+                        Assert.Equal(await _host.Database.ScalarAsync<string>($"select concat_ws('|', {Counts("true")}) from ({raw}) as e where {where}"), Fields(whole, fields.Split('|')));
+                        Assert.Equal(await _host.Database.ScalarAsync<string>($"{visits} select concat_ws('|', {sessions}) from {Visits(where)}"), Sessions(whole));
+                        Assert.Equal(
+                            await _host.Database.QueryAsync<string>($"""
+                                select concat_ws('|', {Start(interval)}, {Counts($"date_trunc('{interval}', first, 'UTC') = date_trunc('{interval}', occurred_at, 'UTC')")})
+                                from ({raw}) as e where {where} group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
+                                """),
+                            series.EnumerateArray().Where(p => p.GetProperty("events").GetInt64() > 0).Select(p => p.GetProperty("start").GetString()![..13] + "|" + Fields(p, fields.Split('|'))));
+                        Assert.Equal(
+                            await _host.Database.QueryAsync<string>($"""
+                                {visits} select concat_ws('|', {Start(interval).Replace("occurred_at", "began", StringComparison.Ordinal)}, {sessions})
+                                from {Visits(where)} group by date_trunc('{interval}', began, 'UTC') order by 1
+                                """),
+                            series.EnumerateArray().Where(p => p.GetProperty("sessions").GetInt64() > 0).Select(p => p.GetProperty("start").GetString()![..13] + "|" + Sessions(p)));
+                        Assert.All(series.EnumerateArray().Append(whole), p => Assert.Equal(p.GetProperty("active").GetInt64(), p.GetProperty("new").GetInt64() + p.GetProperty("returning").GetInt64()));
+                    }
+
+                    await CheckAsync("true", answer.GetProperty("totals"), answer.GetProperty("series"));
                     if (breakdown is null)
                     {
                         Assert.False(answer.TryGetProperty("breakdown", out _));
@@ -222,11 +318,80 @@ public sealed class ScanTests : IAsyncLifetime
                     var by = breakdown == "@event" ? "name" : $"properties ->> '{breakdown}'";
                     Assert.Equal(
                         await _host.Database.QueryAsync<string>($"""
-                            select concat_ws('|', coalesce({by}, '(none)'), {Counts("true")}) from ({raw}) as e
+                            select coalesce({by}, '(none)') from ({raw}) as e
                             group by {by} order by count(distinct user_id) desc, count(*) desc, ({by}) collate "C" limit 2
                             """),
-                        answer.GetProperty("breakdown").EnumerateArray().Select(b => (b.GetProperty("value").GetString() ?? "(none)") + "|" + Fields(b, "active", "new", "anonymous", "events")));
+                        answer.GetProperty("breakdown").EnumerateArray().Select(b => b.GetProperty("value").GetString() ?? "(none)"));
+                    foreach (var share in answer.GetProperty("breakdown").EnumerateArray())
+                        await CheckAsync(Is(by, share.GetProperty("value")), share, share.GetProperty("series"));
                 }
+
+        // Sessions, bounces, seconds in all.
+        static string Sessions(JsonElement of) => of.GetProperty("sessions").GetInt64() is var sessions
+            ? $"{sessions}|{of.GetProperty("bounces")}|{Math.Round(sessions * (of.GetProperty("sessionSeconds").Deserialize<double?>() ?? 0))}" : "";
+    }
+
+    [Fact]
+    public async Task Values_have_a_series_each_as_long_as_there_are_not_too_many_points()
+    {
+        using var client = _host.Client();
+        const string month = "from=2024-01-01&to=2024-02-01&breakdown=country&interval=hour";
+        foreach (var (question, list) in new[] { ("users", "breakdown"), ("events", "top"), ("revenue", "breakdown"), ("funnels", "breakdown") })
+            foreach (var (limit, has) in new[] { (13, true), (14, false) })
+                Assert.All(
+                    (await client.AskAsync($"/analytics/{question}?{month}&limit={limit}{(question == "funnels" ? "&steps=page-view,sign-up" : "")}")).GetProperty(list).EnumerateArray(),
+                    share => Assert.Equal(has, share.TryGetProperty("series", out var series) && series.ValueKind == JsonValueKind.Array));
+    }
+
+    [Fact]
+    public async Task A_filter_that_pins_the_name_reads_no_other_events()
+    {
+        using var client = _host.Client();
+        await _host.Database.RunAsync("""
+            insert into analytics.event_counts (tenant_id, resolution, start, name, events)
+            select 'acme', resolution, '2024-01-01', 'many', 5000001 from unnest(array['hour', 'day', 'month']) as resolution
+            """);
+        await client.AskAsync("/analytics/users?filter=country exists", 400);
+        foreach (var question in new[] { "users?", "events?", "retention?event=many&returnEvent=sign-up&" })
+            await client.AskAsync($"/analytics/{question}filter=@event in ('sign-up', 'page-view') and (country exists or @user exists)");
+        await client.AskAsync("/analytics/users?filter=@event = 'sign-up' or country exists", 400);
+        await client.AskAsync("/analytics/users?filter=not @event = 'sign-up'", 400);
+    }
+
+    [Fact]
+    public async Task A_clock_that_says_1970_does_not_make_a_question_unanswerable()
+    {
+        using var client = _host.Client();
+        await _host.Database.AddRawAsync([new("page-view", new(1970, 1, 2, 0, 0, 0, DateTimeKind.Utc), "old"), new("page-view", new(2024, 6, 1, 0, 30, 0, DateTimeKind.Utc), "new")]);
+        foreach (var (question, interval, from) in new[]
+        {
+            ("users?", "day", "1997-01-15"), ("events?", "day", "1997-01-15"), ("events?breakdown=country&", "day", "1997-01-15"), ("events?", "week", "1970-01-02"),
+            ("funnels?steps=page-view,sign-up&", "day", "1997-01-15"), ("paths?event=page-view&", "day", "1997-01-15"), ("retention?periods=60&", "day", "2019-11-10"),
+        })
+            Assert.Equal((question, from), (question, (await client.AskAsync($"/analytics/{question}interval={interval}")).GetProperty("from").GetString()![..10]));
+        Assert.Equal(10_000, (await client.AskAsync("/analytics/events?interval=hour")).GetProperty("series").GetArrayLength());
+        await client.AskAsync("/analytics/events?interval=hour&from=1970-01-01", 400);
+    }
+
+    [Fact]
+    public async Task Only_so_many_large_scans_run_at_a_time()
+    {
+        using var gate = new ScanGate(1, TimeSpan.Zero);
+        var first = await gate.EnterAsync(ScanGate.Large, CancellationToken.None);
+        Assert.Null(await gate.EnterAsync(ScanGate.Large - 1, CancellationToken.None));
+        var refused = await Assert.ThrowsAsync<ProblemException>(() => gate.EnterAsync(ScanGate.Large, CancellationToken.None));
+        Assert.Equal((503, true), (refused.Problem.Status, refused.Problem.RetryAfter > 0));
+        first!.Dispose();
+        first.Dispose();
+        // The turn of a question ends with it.
+        await _host.Database.RunAsync("insert into analytics.event_counts (tenant_id, resolution, start, name, events) values ('acme', 'hour', '2024-05-01', 'many', 200000)");
+        await using var scope = _host.Services.CreateAsyncScope();
+        scope.ServiceProvider.GetRequiredService<Caller>().Become("acme", "tester");
+        var work = scope.ServiceProvider.GetRequiredService<UnitOfWork>();
+        var range = new TimeRange(new(2024, 5, 1, 0, 0, 0, DateTimeKind.Utc), new(2024, 5, 1, 1, 0, 0, DateTimeKind.Utc));
+        using (await work.ToScanAsync(range, null, CancellationToken.None, gate))
+            await Assert.ThrowsAsync<ProblemException>(() => work.ToScanAsync(range, null, CancellationToken.None, gate));
+        (await work.ToScanAsync(range, null, CancellationToken.None, gate)).Dispose();
     }
 
     [Fact]
@@ -298,7 +463,17 @@ public sealed class ScanTests : IAsyncLifetime
             ("funnels?steps=a,b&window=1s", "window"),
             ("funnels?steps=a,b&window=-1d", "window"),
             ("funnels?steps=a,b&window=9999999d", "window"),
-            ("funnels?steps=a,b&interval=day", "interval"),
+            ("funnels?steps=a,b&interval=year", "interval"),
+            ("funnels?steps=a,b[x", "steps"),
+            ("funnels?steps=a,b[x]", "steps"),
+            ("funnels?steps=a,b[x exists]c", "steps"),
+            ("funnels?steps=a,b[]", "steps"),
+            ("funnels?steps=a,[x exists]", "steps"),
+            ("paths?event=a&interval=year", "interval"),
+            ("paths?event=a&breakdown=@x", "breakdown"),
+            ("live?breakdown=@x", "breakdown"),
+            ("live?filter=a", "filter"),
+            ("retention?cohort=x", "cohort"),
             ("funnels?steps=a,b&from=2024-01-02&to=2024-01-01", "to"),
         ];
         using var client = _host.Client();
@@ -308,7 +483,12 @@ public sealed class ScanTests : IAsyncLifetime
 
     [Fact]
     public void Names_of_steps_may_have_commas_and_quotes() =>
-        Assert.Equal(["a b", "c, \"d\"", "e\"f"], GetFunnelAnalytics.StepsOf(" a b ,\"c, \"\"d\"\"\",e\"f"));
+        Assert.Equal(["a b", "c, \"d\"", "e\"f"], FunnelStepQuery.Parse(" a b ,\"c, \"\"d\"\"\",e\"f").Select(s => s.Event));
+
+    [Fact]
+    public void A_step_may_have_a_filter_with_whatever_text() => Assert.Equal(
+        [("page", "$path = '/a]b,[''\"'"), ("a[b", "\"x]\"\"'\" exists"), ("c", null), ("c", " y = 1 ")],
+        FunnelStepQuery.Parse("page[$path = '/a]b,[''\"'], \"a[b\" [\"x]\"\"'\" exists] ,c,c[ y = 1 ]").Select(s => (s.Event, s.Filter)));
 
     private static IEnumerable<(string Organisation, string Interval, string Range)> Questions() =>
         from organisation in Organisations
@@ -324,6 +504,9 @@ public sealed class ScanTests : IAsyncLifetime
         $"?from={range.Split('/')[0]}&to={range.Split('/')[1]}" + string.Concat(parameters.Where(p => p.Value is not null).Select(p => $"&{p.Name}={Uri.EscapeDataString(p.Value!)}"));
 
     private static DateTime Time(string range, int end) => DateTimeOffset.Parse(range.Split('/')[end], CultureInfo.InvariantCulture).UtcDateTime;
+
+    /// <summary>That a value is this one, or none.</summary>
+    private static string Is(string property, JsonElement value) => value.GetString() is { } text ? $"({property}) = '{text}'" : $"({property}) is null";
 
     private static string Fields(JsonElement of, params string[] fields) => string.Join('|', fields.Select(f => Plain(of.GetProperty(f).GetRawText())));
 

@@ -308,7 +308,7 @@ public sealed class AnswersTests(Platform platform) : IClassFixture<Platform>, I
         string Back(int n) => $"""
             case when start + interval '{n + 1} weeks' <= '{asked.To:O}' then (select count(*) from back where back.start = cohorts.start and back.week = cohorts.start + interval '{n} weeks')::text else 'null' end
             """;
-        var answer = await asked.AskAsync("retention", ("interval", "week"), ("periods", $"{periods}"));
+        var answer = await asked.AskAsync("retention", ("interval", "week"), ("periods", $"{periods}"), ("cohort", "first-in-range"));
         await AssertAsync(
             $"""
             with began as (

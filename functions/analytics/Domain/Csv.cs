@@ -12,6 +12,8 @@ public static class Csv
 
     public const string ContentType = "text/csv; charset=utf-8; header=present";
 
+    private const string Series = "series";
+
     private static readonly System.Buffers.SearchValues<char> Special = System.Buffers.SearchValues.Create("\",\r\n");
 
     /// <summary>
@@ -34,7 +36,8 @@ public static class Csv
 
     /// <summary>
     /// JSON objects as rows under one header. What lies inside another stands in columns named by the way to it: <c>a.b</c> for an
-    /// object's field, <c>a.0</c> for an array's first item. Numbers are as in the JSON.
+    /// object's field, <c>a.0</c> for an array's first item. Numbers are as in the JSON. A <see cref="Series"/> in a row is left out: its
+    /// points would be thousands of columns.
     /// </summary>
     /// <param name="type">What each row was written as; its columns are there also when no row is.</param>
     public static string Of(JsonTypeInfo type, IReadOnlyList<JsonElement> rows)
@@ -63,7 +66,7 @@ public static class Csv
         public void Know(JsonTypeInfo type)
         {
             foreach (var property in type.Kind == JsonTypeInfoKind.Object ? type.Properties : [])
-                if (property.Get is not null)
+                if (property.Get is not null && property.Name != Series)
                     Inside(property.Name).Know(type.Options.GetTypeInfo(property.PropertyType));
         }
 
@@ -118,7 +121,7 @@ public static class Csv
 
         private static IEnumerable<(string Key, JsonElement Value)> Parts(JsonElement value) => value.ValueKind switch
         {
-            JsonValueKind.Object => value.EnumerateObject().Select(p => (p.Name, p.Value)),
+            JsonValueKind.Object => value.EnumerateObject().Where(p => p.Name != Series).Select(p => (p.Name, p.Value)),
             JsonValueKind.Array => value.EnumerateArray().Select((item, i) => (i.ToString(CultureInfo.InvariantCulture), item)),
             _ => [],
         };

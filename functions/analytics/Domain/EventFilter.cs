@@ -1,4 +1,3 @@
-using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -37,12 +36,20 @@ public sealed class EventFilter
     /// <summary>As a condition on a row <c>e</c> of analytics.events, never null. Each call makes one of its own, to be used once.</summary>
     public Sql Condition => _root.Condition;
 
-    /// <exception cref="ProblemException">400 on <c>filter</c>, with the place and what was expected there.</exception>
-    public static EventFilter Parse(string text) => new(new Parser(text).Whole());
+    /// <summary>The only names that events which fit can have; null when they may have any.</summary>
+    public IReadOnlyList<string>? Names => _root.Names;
+
+    /// <param name="parameter">Which has the text in it.</param>
+    /// <param name="offset">Where in it.</param>
+    /// <exception cref="ProblemException">400 on the parameter, with the place and what was expected there.</exception>
+    public static EventFilter Parse(string text, string parameter = "filter", int offset = 0) => new(new Parser(text, parameter, offset).Whole());
 
     private abstract record Node
     {
         public abstract Sql Condition { get; }
+
+        /// <inheritdoc cref="EventFilter.Names"/>
+        public virtual IReadOnlyList<string>? Names => null;
     }
 
     private sealed record Not(Node Of) : Node
@@ -54,6 +61,16 @@ public sealed class EventFilter
     {
         public override Sql Condition =>
             $"({Parts.Skip(1).Aggregate(Parts[0].Condition, (Sql sql, Node next) => All ? $"{sql} and {next.Condition}" : (Sql)$"{sql} or {next.Condition}")})";
+
+        public override IReadOnlyList<string>? Names
+        {
+            get
+            {
+                var known = Parts.Select(p => p.Names).OfType<IReadOnlyList<string>>().ToList();
+                return All ? known.Count == 0 ? null : [.. known.Skip(1).Aggregate((IEnumerable<string>)known[0], (a, b) => a.Intersect(b))]
+                    : known.Count < Parts.Count ? null : [.. known.SelectMany(n => n).Distinct()];
+            }
+        }
     }
 
     private sealed record Exists(EventProperty Property, bool Is) : Node
@@ -72,6 +89,9 @@ public sealed class EventFilter
         public override Sql Condition => Values is [var one]
             ? $"coalesce({Property.Json} = (select {one.Json}::jsonb), false)"
             : (Sql)$"coalesce({Property.Json} = any((select {Values.Select(v => v.Json).ToArray()}::jsonb[])::jsonb[]), false)";
+
+        // A name is a text, so no other value is one.
+        public override IReadOnlyList<string>? Names => Property is { Name: "@event", Quoted: false } ? [.. Values.Select(v => v.Text).OfType<string>().Distinct()] : null;
     }
 
     private sealed record Compare(EventProperty Property, string Operator, Literal Value) : Node
@@ -90,10 +110,8 @@ public sealed class EventFilter
     /// <param name="Text">A text's characters.</param>
     private readonly record struct Literal(string Type, string Json, string? Text = null);
 
-    private sealed class Parser(string text)
+    private sealed class Parser(string text, string parameter, int offset)
     {
-        private const int MaxNumber = 64;
-        private const int MaxExponent = 400;
         private static readonly string[] Symbols = ["<=", ">=", "!=", "=", "<", ">"];
 
         private int _at;
@@ -200,7 +218,7 @@ public sealed class EventFilter
             while (end < text.Length && (char.IsAsciiLetterOrDigit(text[end]) || text[end] is '+' or '-' or '.'))
                 end++;
             var number = text[_at..end];
-            if (number.Length is 0 or > MaxNumber || !IsNumber(Encoding.ASCII.GetBytes(number)))
+            if (!IsNumber(Encoding.ASCII.GetBytes(number)))
                 return default;
             _at = end;
             return new("number", number);
@@ -208,8 +226,7 @@ public sealed class EventFilter
 
         private static bool IsNumber(byte[] number)
         {
-            var exponent = number.AsSpan().IndexOfAny((byte)'e', (byte)'E');
-            if (exponent >= 0 && !(Utf8Parser.TryParse(number.AsSpan(exponent + 1), out int power, out _) && power is >= -MaxExponent and <= MaxExponent))
+            if (number.Length == 0 || !StoredNumber.Fits(number))
                 return false;
             try
             {
@@ -281,6 +298,6 @@ public sealed class EventFilter
         private ProblemException Expected(string what, int? at = null) => Wrong($"expected {what}", at);
 
         private ProblemException Wrong(string what, int? at = null) =>
-            QueryParameters.Wrong("filter", string.Create(CultureInfo.InvariantCulture, $"At character {(at ?? _at) + 1}: {what}."));
+            QueryParameters.Wrong(parameter, string.Create(CultureInfo.InvariantCulture, $"At character {offset + (at ?? _at) + 1}: {what}."));
     }
 }

@@ -16,6 +16,9 @@ public sealed record EventPage(DateTime From, string After, TimeSpan Window, Dat
     private const int MaxRows = 10_000;
     private const int MaxBytes = 2 * 1024 * 1024;
 
+    /// <summary>Events that a window may have, so that each page is read in a moment also where a filter leaves nothing of them.</summary>
+    private const int MaxWindow = 100_000;
+
     private static readonly TimeSpan Shortest = TimeSpan.FromMicroseconds(1);
     private static readonly TimeSpan Longest = TimeSpan.FromDays(366);
 
@@ -39,6 +42,22 @@ public sealed record EventPage(DateTime From, string After, TimeSpan Window, Dat
         }
 
         return End == To ? null : this with { From = End, After = "", Window = Clamp(found == 0 ? Window * 16 : found * 4 > Rows ? Window : Window * 4), Rows = rows };
+    }
+
+    /// <summary>The same page with a window that has few enough events. The longest ones cross what is empty, and may end where much is.</summary>
+    public async Task<EventPage> NarrowAsync(UnitOfWork work, string[] names, CancellationToken cancel)
+    {
+        var page = this;
+        while (page.Window > Shortest && await work.QueryFirstAsync(
+            $"""
+            select count(*) from (
+              select from analytics.events e where e.name = any({names}) and e.occurred_at >= {page.From} and e.occurred_at < {page.End} limit {MaxWindow + 1}
+            ) as seen
+            """,
+            row => row.GetInt64(0),
+            cancel) > MaxWindow)
+            page = page with { Window = Clamp(page.Window / 8) };
+        return page;
     }
 
     private static TimeSpan Clamp(TimeSpan window) => window < Shortest ? Shortest : window > Longest ? Longest : window;

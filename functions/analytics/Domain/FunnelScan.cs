@@ -19,51 +19,86 @@ public static class FunnelScan
     /// <summary>Events that are read at a time, about: few enough that the workers end together.</summary>
     private const long SliceEvents = 50_000;
 
-    private const int EventBytes = 16;
     private static readonly DateTime Epoch = new(2000, 1, 1, 0, 0, 0, DateTimeKind.Utc);
 
-    /// <param name="steps">Names of events.</param>
     /// <param name="range">In which visitors enter.</param>
+    /// <param name="interval">Of the series; null for none.</param>
     /// <param name="limit">Values of the breakdown.</param>
-    /// <returns>The steps; and those of each value, if that was asked for.</returns>
-    public static async Task<(IReadOnlyList<FunnelStep> All, IReadOnlyList<FunnelShare>? Breakdown)> RunAsync(
-        UnitOfWork work, string[] steps, TimeRange range, TimeSpan window, ScanQuery query, int limit, CancellationToken cancel)
+    public static async Task<FunnelDto> RunAsync(
+        UnitOfWork work, FunnelStepQuery[] steps, TimeRange range, (TimeSpan Length, string Text) window, string? interval, ScanQuery query, int limit, CancellationToken cancel)
     {
-        var names = steps.Distinct().ToArray();
         // An event exactly at the end of the window counts.
-        var read = range with { To = range.To + window + TimeSpan.FromMicroseconds(1) };
-        var counts = await work.CountsToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
-        var slices = await ReadAsync(work, names, read, counts.ToDictionary(c => c.Name, c => c.Events), query, cancel);
+        var read = range with { To = range.To + window.Length + TimeSpan.FromMicroseconds(1) };
+        var names = query.Among([.. steps.Select(s => s.Event).Distinct()])!;
+        using var scan = await work.ToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
+        var slices = await ReadAsync(work, steps, names, read, scan.Counts, query, cancel);
         var values = slices.SelectMany(s => s.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
         var (events, ends) = Spread(slices, values);
-        var funnel = new Funnel([.. steps.Select(s => Array.IndexOf(names, s))], Microseconds(range.From), Microseconds(range.To), window.Ticks / TimeSpan.TicksPerMicrosecond);
+        var funnel = new Funnel(steps.Length, Microseconds(range.From), Microseconds(range.To), window.Length.Ticks / TimeSpan.TicksPerMicrosecond);
         var tally = Count(funnel, steps.Length, events, ends, query.Breakdown is not null);
         ArrayPool<FunnelEvent>.Shared.Return(events);
-        return (tally.All.Of(steps), query.Breakdown is null ? null :
-        [
-            .. tally.ByValue.OrderByDescending(v => v.Value.Visitors).ThenBy(v => v.Key).Take(limit)
-                .Select(v => new FunnelShare(v.Key == Missing ? null : values[v.Key], v.Value.Of(steps))),
-        ]);
+        var starts = interval is null ? null : range.Starts(interval).ToArray();
+        var sharesHaveSeries = interval is not null && RangeQuery.HasShareSeries(range, interval, limit);
+        return new(
+            range.From, range.To, window.Text, tally.All.Of(steps),
+            query.Breakdown is null ? null :
+            [
+                .. tally.ByValue.OrderByDescending(v => v.Value.Visitors).ThenBy(v => v.Key).Take(limit)
+                    .Select(v => new FunnelShare(v.Key == Missing ? null : values[v.Key], v.Value.Of(steps), sharesHaveSeries ? Series(v.Value, starts!) : null)),
+            ],
+            interval, starts is null ? null : Series(tally.All, starts));
+    }
+
+    private static FunnelPoint[] Series(FunnelTally tally, DateTime[] starts)
+    {
+        var microseconds = Array.ConvertAll(starts, Microseconds);
+        var points = new (long Entered, long Converted)[starts.Length];
+        foreach (var began in tally.Began)
+            points[Of(began)].Entered++;
+        foreach (var began in tally.Finished)
+            points[Of(began)].Converted++;
+        return [.. starts.Zip(points, (start, p) => new FunnelPoint(start, p.Entered, p.Converted, p.Entered == 0 ? null : (double)p.Converted / p.Entered))];
+
+        int Of(long time) => Array.BinarySearch(microseconds, time) is var place && place >= 0 ? place : ~place - 1;
     }
 
     /// <returns>The events that steps can be done with.</returns>
     private static async Task<Slice[]> ReadAsync(
-        UnitOfWork work, string[] names, TimeRange range, Dictionary<string, long> counts, ScanQuery query, CancellationToken cancel)
+        UnitOfWork work, FunnelStepQuery[] steps, IReadOnlyList<string> names, TimeRange range, IReadOnlyDictionary<string, long> counts, ScanQuery query, CancellationToken cancel)
     {
         // One row, with its events' bytes one after the other: a row for each event, or arrays, take several times as long to read. All
         // columns that are needed without filter or breakdown are in the index.
-        Sql Values(int name) => name == 0 && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]";
-        Sql Row(int name, TimeRange part) => $"""
-            select string_agg(int8send(e.visitor) || timestamptz_send(e.occurred_at), ''), {Values(name)}
-            from {query.Events([names[name]], part)} and e.visitor is not null
-            having count(*) > 0
-            """;
-        var parts = names.SelectMany((name, i) => Split(range, (counts.GetValueOrDefault(name) / SliceEvents) + 1).Select(part => (Name: i, Part: part))).ToArray();
+        Sql Row(string name, TimeRange part)
+        {
+            var bytes = (Sql)$"int8send(e.visitor) || timestamptz_send(e.occurred_at)";
+            var (some, bits) = ((Sql)$"false", (Sql)$"0");
+            for (var i = 0; i < steps.Length; i++)
+                if (steps[i].Event == name && steps[i].Filter is not null)
+                    (some, bits) = ($"{some} or {steps[i].Condition!}", $"{bits} | case when {steps[i].Condition!} then {1 << i} else 0 end");
+            var plain = PlainSteps(steps, name);
+            return $"""
+                select string_agg({(HasFilters(steps, name) ? $"{bytes} || int4send({bits})" : bytes)}, ''),
+                  {(name == steps[0].Event && query.Property() is { } by ? $"array_agg({by.Value})" : (Sql)$"null::text[]")}
+                from {query.Events([name], part)} and e.visitor is not null {(plain == 0 ? $"and ({some})" : Sql.Empty)}
+                having count(*) > 0
+                """;
+        }
+
+        var parts = names.SelectMany(name => Split(range, (counts.GetValueOrDefault(name) / SliceEvents) + 1).Select(part => (Name: name, Part: part))).ToArray();
         var slices = new Slice[parts.Length];
         await Parallel.ForAsync(0, parts.Length, new ParallelOptions { MaxDegreeOfParallelism = Workers, CancellationToken = cancel }, async (i, stop) =>
-            slices[i] = await work.QueryFirstAsync(Row(parts[i].Name, parts[i].Part), row => Slice.Of(parts[i].Name, row), stop) ?? Slice.Empty);
+        {
+            var (name, part) = parts[i];
+            slices[i] = await work.QueryFirstAsync(Row(name, part), row => Slice.Of(PlainSteps(steps, name), HasFilters(steps, name), row), stop) ?? Slice.Empty;
+        });
         return slices;
     }
+
+    /// <summary>A bit for each step that any event of this name can do.</summary>
+    private static int PlainSteps(FunnelStepQuery[] steps, string name) =>
+        steps.Select((step, i) => step.Event == name && step.Filter is null ? 1 << i : 0).Sum();
+
+    private static bool HasFilters(FunnelStepQuery[] steps, string name) => Array.Exists(steps, s => s.Event == name && s.Filter is not null);
 
     private static IEnumerable<TimeRange> Split(TimeRange range, long parts)
     {
@@ -97,7 +132,7 @@ public static class FunnelScan
             // Each heap's start moves to its end.
             for (var i = 0; i < slice.Count; i++)
                 events[ends[(ulong)slice.Visitor(i) >> (64 - bits)]++] =
-                    new(slice.Visitor(i), slice.Time(i), slice.Name, slice.Values?[i] is { } text ? numbers[text] : Missing);
+                    new(slice.Visitor(i), slice.Time(i), slice.Steps(i), slice.Values?[i] is { } text ? numbers[text] : Missing);
             slice.Return();
         }
 
@@ -146,24 +181,30 @@ public static class FunnelScan
     private static long Microseconds(DateTime time) => (time - Epoch).Ticks / TimeSpan.TicksPerMicrosecond;
 
     /// <summary>Events of one name, as PostgreSQL sent them.</summary>
-    /// <param name="Name">Its number.</param>
-    /// <param name="Bytes">Rented; each event's visitor, then its time.</param>
+    /// <param name="Plain">The steps that each of them can do.</param>
+    /// <param name="Size">Bytes of one.</param>
+    /// <param name="Bytes">Rented; each event's visitor, its time and, if the name's steps have filters, those whose filters it fits.</param>
     /// <param name="Values">In the breakdown, of each event; null where none was asked for.</param>
-    private sealed record Slice(int Name, byte[] Bytes, int Count, string?[]? Values)
+    private sealed record Slice(int Plain, int Size, byte[] Bytes, int Count, string?[]? Values)
     {
-        public static readonly Slice Empty = new(0, [], 0, null);
+        private const int PlainSize = 2 * sizeof(long);
 
-        public static Slice Of(int name, NpgsqlDataReader row)
+        public static readonly Slice Empty = new(0, PlainSize, [], 0, null);
+
+        public static Slice Of(int plain, bool hasFilters, NpgsqlDataReader row)
         {
+            var size = PlainSize + (hasFilters ? sizeof(int) : 0);
             var length = (int)row.GetBytes(0, 0, null, 0, 0);
             var bytes = ArrayPool<byte>.Shared.Rent(length);
             row.GetBytes(0, 0, bytes, 0, length);
-            return new(name, bytes, length / EventBytes, row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1));
+            return new(plain, size, bytes, length / size, row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1));
         }
 
-        public long Visitor(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan(i * EventBytes));
+        public long Visitor(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan(i * Size));
 
-        public long Time(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan((i * EventBytes) + sizeof(long)));
+        public long Time(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan((i * Size) + sizeof(long)));
+
+        public int Steps(int i) => Size == PlainSize ? Plain : Plain | BinaryPrimitives.ReadInt32BigEndian(Bytes.AsSpan((i * Size) + PlainSize));
 
         public void Return() => ArrayPool<byte>.Shared.Return(Bytes);
     }
@@ -198,12 +239,21 @@ public sealed class FunnelTally(int steps)
     private readonly List<long>[] _fromFirst = [.. Enumerable.Range(0, steps).Select(_ => new List<long>())];
     private readonly List<long>[] _fromPrevious = [.. Enumerable.Range(0, steps).Select(_ => new List<long>())];
 
+    /// <summary>When each attempt began, in microseconds.</summary>
+    public List<long> Began { get; } = [];
+
+    /// <summary>When those began that did all steps.</summary>
+    public List<long> Finished { get; } = [];
+
     /// <summary>At the first step.</summary>
-    public long Visitors => _fromFirst[0].Count;
+    public long Visitors => Began.Count;
 
     /// <param name="times">When each step was done, in microseconds.</param>
     public void Add(ReadOnlySpan<long> times)
     {
+        Began.Add(times[0]);
+        if (times.Length == steps)
+            Finished.Add(times[0]);
         for (var i = 0; i < times.Length; i++)
         {
             _fromFirst[i].Add(times[i] - times[0]);
@@ -214,6 +264,8 @@ public sealed class FunnelTally(int steps)
     /// <summary>Adds the attempts of other visitors.</summary>
     public void Add(FunnelTally others)
     {
+        Began.AddRange(others.Began);
+        Finished.AddRange(others.Finished);
         for (var i = 0; i < steps; i++)
         {
             _fromFirst[i].AddRange(others._fromFirst[i]);
@@ -221,12 +273,11 @@ public sealed class FunnelTally(int steps)
         }
     }
 
-    /// <param name="names">Of the steps.</param>
-    public IReadOnlyList<FunnelStep> Of(IReadOnlyList<string> names) =>
+    public IReadOnlyList<FunnelStep> Of(IReadOnlyList<FunnelStepQuery> asked) =>
     [
-        .. names.Select((name, i) => new FunnelStep(
-            name, _fromFirst[i].Count, Share(i, 0), i == 0 ? null : Share(i, i - 1),
-            i == 0 ? null : Time(_fromFirst[i]), i == 0 ? null : Time(_fromPrevious[i]))),
+        .. asked.Select((step, i) => new FunnelStep(
+            step.Event, _fromFirst[i].Count, Share(i, 0), i == 0 ? null : Share(i, i - 1),
+            i == 0 ? null : Time(_fromFirst[i]), i == 0 ? null : Time(_fromPrevious[i]), step.Filter)),
     ];
 
     private double? Share(int step, int of) => _fromFirst[of].Count is var all and > 0 ? (double)_fromFirst[step].Count / all : null;

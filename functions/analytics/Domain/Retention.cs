@@ -23,7 +23,7 @@ public sealed record RetentionTotals(long Visitors, IReadOnlyList<long?> Returne
 
 /// <summary>The visitors who began in one interval.</summary>
 /// <param name="Start">Where the interval starts, which for the first may be before the range.</param>
-/// <param name="Visitors">Those whose first event in the range is in this interval.</param>
+/// <param name="Visitors">Those whose first event, ever or in the range as was asked for, is in this interval.</param>
 /// <param name="Returned">How many of them came back in each period, from 0. Null for a period that has not ended by the end of the range, or by now.</param>
 /// <param name="Rates">The same as a part of the visitors (0 to 1, four decimals); null also when there are none.</param>
 public sealed record RetentionCohort(DateTimeOffset Start, long Visitors, IReadOnlyList<long?> Returned, IReadOnlyList<decimal?> Rates);

@@ -64,6 +64,7 @@ public sealed class ExportEvents(UnitOfWork work)
     /// <returns>The page after it; null when this was the last.</returns>
     private async Task<EventPage?> ReadAsync(EventPage page, string[] names, EventFilter? filter, bool isCsv, ArrayBufferWriter<byte> text, CancellationToken cancel)
     {
+        page = await page.NarrowAsync(work, names, cancel);
         var before = text.WrittenCount;
         var rows = await work.QueryAsync(
             $"""

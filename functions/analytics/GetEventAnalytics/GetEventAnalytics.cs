@@ -14,7 +14,7 @@ public sealed record EventAnalyticsQuery(RangeQuery Range, string? Event, ScanQu
 public sealed class GetEventAnalytics(UnitOfWork work)
 {
     [Function(nameof(GetEventAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(EventAnalyticsQuery), Answer = typeof(EventsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
+    [Operation(Query = typeof(EventAnalyticsQuery), Answer = typeof(EventsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType], Problems = [503])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/events")] HttpRequest http, CancellationToken cancel)
     {
@@ -30,8 +30,8 @@ public sealed class GetEventAnalytics(UnitOfWork work)
         EventScan found;
         if (query.Scan.IsAsked())
         {
-            var names = await work.NamesToScanAsync(range, query.Event is null ? null : [query.Event], cancel);
-            found = await EventScan.RunAsync(work, names, range, interval, query.Scan, query.Scan.Property() ?? new("@event"), query.Limit, cancel);
+            using var scan = await work.ToScanAsync(range, query.Scan.Among(query.Event is null ? null : [query.Event]), cancel);
+            found = await EventScan.RunAsync(work, scan.Names, range, interval, query.Scan, query.Scan.Property() ?? new("@event"), query.Limit, cancel);
         }
         else
         {
@@ -45,23 +45,29 @@ public sealed class GetEventAnalytics(UnitOfWork work)
                 """,
                 row => (Start: row.GetFieldValue<DateTime>(0), Events: row.GetInt64(1)),
                 cancel)).ToDictionary(row => row.Start, row => row.Events);
-            found = new(new(counts.Values.Sum()), counts, !hasTop ? [] : await work.QueryAsync(
-                $"""
-                select c.name, sum(c.events)::bigint
-                from {range.Cover(Interval.Month).Rows}
-                join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high
-                group by 1
-                order by 2 desc, c.name collate "C"
-                limit {query.Limit}
-                """,
-                row => new EventShare(row.GetString(0), row.GetInt64(1)),
-                cancel));
+            found = new(
+                new(counts.Values.Sum()), [.. range.Starts(interval).Select(start => new EventPoint(start, counts.GetValueOrDefault(start)))],
+                hasTop ? await TopAsync(range, interval, query.Limit, cancel) : []);
         }
 
-        return Ok(http, query, new(
-            interval, range.From, range.To, found.Totals,
-            [.. range.Starts(interval).Select(start => new EventPoint(start, found.ByStart.GetValueOrDefault(start)))],
-            hasTop ? found.Top : null));
+        return Ok(http, query, new(interval, range.From, range.To, found.Totals, found.Series, hasTop ? found.Top : null));
+    }
+
+    /// <summary>The names with the most events.</summary>
+    private async Task<IReadOnlyList<EventShare>> TopAsync(TimeRange range, string interval, int limit, CancellationToken cancel)
+    {
+        var top = (await work.CountsByNameAsync(range, null, cancel)).OrderByDescending(c => c.Events).ThenBy(c => c.Name, StringComparer.Ordinal).Take(limit).ToList();
+        var points = !RangeQuery.HasShareSeries(range, interval, limit) ? null : (await work.QueryAsync(
+            $"""
+            select c.name, date_trunc({interval}, c.start, 'UTC'), sum(c.events)::bigint
+            from {range.Cover(interval).Rows}
+            join analytics.event_counts c on c.resolution = part.resolution and c.start >= part.low and c.start < part.high and c.name = any({top.ConvertAll(t => t.Name).ToArray()})
+            group by 1, 2
+            """,
+            row => (Key: (row.GetString(0), row.GetFieldValue<DateTime>(1)), Events: row.GetInt64(2)),
+            cancel)).ToDictionary(row => row.Key, row => row.Events);
+        return top.ConvertAll(t => new EventShare(
+            t.Name, t.Events, null, points is null ? null : [.. range.Starts(interval).Select(start => new EventPoint(start, points.GetValueOrDefault((t.Name, start))))]));
     }
 
     private static Answer Ok(HttpRequest http, EventAnalyticsQuery query, EventsDto events) =>

@@ -3,21 +3,28 @@ using System.ComponentModel.DataAnnotations;
 using Agency.Platform;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Azure.Functions.Worker;
-using Npgsql;
 
 namespace Agency.Analytics;
 
-/// <param name="By"><c>country</c>, <c>product</c> or <c>campaign</c>; null for no breakdown.</param>
+/// <param name="By">
+/// <c>country</c>, <c>product</c> or <c>campaign</c>, from rollups, which have no orders and customers of these; a breakdown by <c>country</c>,
+/// <c>productId</c> or <c>$utm_campaign</c> reads the lines, and so has them, unless they are too many to be read. Null for no breakdown.
+/// </param>
 /// <param name="Limit">Keys in the breakdown.</param>
 /// <param name="Currency">ISO 4217; null when the organisation sells in one.</param>
 public sealed record RevenueAnalyticsQuery(
     RangeQuery Range, [AllowedValues("country", "product", "campaign")] string? By, [Range(1, 1000), DefaultValue(10)] int Limit, [MaxLength(3)] string? Currency,
     ScanQuery Scan, AnswerFormat As)
 {
+    private static readonly (string By, string Property)[] Dimensions = [("country", "country"), ("product", "productId"), ("campaign", "$utm_campaign")];
+
+    /// <summary>What the rollups have revenue by, when that is what is asked for.</summary>
+    public string? Dimension => Scan.Filter is not null ? null : By ?? Array.Find(Dimensions, d => d.Property == Scan.Breakdown).By;
+
     /// <summary>What the lines themselves are broken down by.</summary>
     /// <exception cref="ProblemException">400: by two things at once.</exception>
-    public EventProperty? Property() => Scan.Property() is not { } property ? By switch { null => null, "product" => new("productId"), "campaign" => new("$utm_campaign"), _ => new(By) }
-        : By is null ? property
+    public EventProperty? Property() => By is null ? Scan.Property()
+        : Scan.Breakdown is null ? new(Array.Find(Dimensions, d => d.By == By).Property)
         : throw QueryParameters.Wrong("breakdown", "Either by or breakdown.");
 }
 
@@ -25,7 +32,7 @@ public sealed record RevenueAnalyticsQuery(
 public sealed class GetRevenueAnalytics(UnitOfWork work, ReadCache cache, Caller caller)
 {
     [Function(nameof(GetRevenueAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(RevenueAnalyticsQuery), Answer = typeof(RevenueDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
+    [Operation(Query = typeof(RevenueAnalyticsQuery), Answer = typeof(RevenueDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType], Problems = [503])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/revenue")] HttpRequest http, CancellationToken cancel)
     {
@@ -38,48 +45,14 @@ public sealed class GetRevenueAnalytics(UnitOfWork work, ReadCache cache, Caller
         var (currency, first, last) = await CurrencyAsync(query, cancel);
         if (query.Range.Within(first, last) is not { } range)
             return Ok(http, query, new(interval, query.Range.From, query.Range.To, currency, RevenueSummary.Of(RevenueTotals.Zero, 0), [], property is null ? null : []));
-        if (query.Scan.IsAsked())
-        {
-            var (byStart, top, buyers) = await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel);
-            return Ok(http, query, RevenueDto.Of(interval, range, currency, byStart, buyers, property is null ? null : top));
-        }
-
-        if (query.By is not null)
+        var isScan = query.Scan.IsAsked() && !(query.Dimension is not null
+            && (await work.CountsByNameAsync(range, [OrderLine.EventName], cancel)).Sum(c => c.Events) > EventCounts.MaxScan);
+        if (query.Dimension is not null && !isScan)
             range = query.Range.InWholeDays(range);
-        var rows = (await work.QueryAsync(
-            $"""
-            select date_trunc({interval}, start, 'UTC'), {Sums}, sum(orders)::bigint
-            from {Rows("all", range.Cover(interval), currency)}
-            group by 1
-            """,
-            row => (Start: row.GetFieldValue<DateTime>(0), Totals: Totals(row) with { Orders = row.GetInt64(6) }),
-            cancel)).ToDictionary(row => row.Start, row => row.Totals);
-        var breakdown = query.By is null ? null : await work.QueryAsync(
-            $"""
-            select key, {Sums}
-            from {Rows(query.By, range.Cover(Interval.Month), currency)}
-            group by key
-            order by sum(gross) desc, key collate "C"
-            limit {query.Limit}
-            """,
-            row => Totals(row) is var t
-                ? new RevenueShare(row.GetString(0) is { Length: > 0 } key ? key : null, t.Gross, t.Refunds, t.Net, t.Lines, t.CancelledLines, t.Units)
-                : default!,
-            cancel);
-        var customers = currency is null ? 0 : await UniqueTable.CountAsync(work, cache, caller, UniqueKinds.Customer(currency), range, cancel);
-        return Ok(http, query, RevenueDto.Of(interval, range, currency, rows, customers, breakdown));
+        var (all, top) = isScan ? await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel)
+            : await new RevenueRollup(work, cache, caller, currency ?? "").RunAsync(range, interval, query.Dimension, query.Limit, cancel);
+        return Ok(http, query, RevenueDto.Of(interval, range, currency, all, property is null ? null : top));
     }
-
-    private static Sql Sums => $"sum(gross), sum(refunds), sum(lines)::bigint, sum(cancelled_lines)::bigint, sum(units)::bigint";
-
-    private static Sql Rows(string dimension, IReadOnlyList<RollupPart> parts, string? currency) => $"""
-        {parts.Rows}
-        join analytics.revenue r on r.dimension = {dimension} and r.resolution = part.resolution and r.start >= part.low and r.start < part.high
-          and r.currency = {currency}
-        """;
-
-    private static RevenueTotals Totals(NpgsqlDataReader row) => new(
-        row.GetDecimal(1), row.GetDecimal(2), row.GetDecimal(1) - row.GetDecimal(2), 0, row.GetInt64(3), row.GetInt64(4), row.GetInt64(5));
 
     private static Answer Ok(HttpRequest http, RevenueAnalyticsQuery query, RevenueDto revenue) =>
         query.As.Answer(http, revenue, AnalyticsJson.Default.RevenueDto, query.Property() is null ? "series" : "breakdown");

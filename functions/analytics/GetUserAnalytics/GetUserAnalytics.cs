@@ -13,7 +13,7 @@ public sealed record UserAnalyticsQuery(RangeQuery Range, ScanQuery Scan, [Range
 public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller caller)
 {
     [Function(nameof(GetUserAnalytics)), RequireScope("analytics:read")]
-    [Operation(Query = typeof(UserAnalyticsQuery), Answer = typeof(AnalyticsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType])]
+    [Operation(Query = typeof(UserAnalyticsQuery), Answer = typeof(AnalyticsDto), OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType], Problems = [503])]
     public async Task<IResult> Run(
         [HttpTrigger(AuthorizationLevel.Anonymous, "get", Route = "analytics/users")] HttpRequest http, CancellationToken cancel)
     {
