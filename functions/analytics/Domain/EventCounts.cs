@@ -65,13 +65,15 @@ public sealed class ScanGate(int places, TimeSpan patience) : IDisposable
     /// <summary>One for all questions of this process.</summary>
     public static ScanGate OfProcess { get; } = new(Environment.ProcessorCount, TimeSpan.FromSeconds(20));
 
+    private static Problem Busy => Problem.Of(
+        503, "too-many-scans", "Too many large questions are being answered", "Try again later, or ask for fewer events with from and to.");
+
     /// <returns>To be disposed at the end; null when none is needed.</returns>
     /// <exception cref="ProblemException">503: there was no turn in all that time.</exception>
     public async Task<IDisposable?> EnterAsync(long events, CancellationToken cancel) =>
         events < Large ? null
         : await _free.WaitAsync(patience, cancel) ? new Place(_free)
-        : throw new ProblemException(Problem.Of(
-            503, "too-many-scans", "Too many large questions are being answered", "Try again later, or ask for fewer events with from and to.") with { RetryAfter = 10 });
+        : throw new ProblemException(Busy with { RetryAfter = 10 });
 
     public void Dispose() => _free.Dispose();
 
