@@ -6,17 +6,19 @@ using Microsoft.Azure.Functions.Worker.Middleware;
 namespace Agency.Platform;
 
 /// <summary>
-/// Refuses a body where the function's <see cref="OperationAttribute"/> names none. It would be ignored, however large, and whoever sent it believes
-/// that it was read.
+/// Refuses the body of a POST or PUT where the function's <see cref="OperationAttribute"/> names none. It would be ignored, however large, and
+/// whoever sent it believes that it was read. That of a GET, HEAD or DELETE has no meaning (RFC 9110, 9.3), and some clients send one.
 /// </summary>
 public sealed class UnexpectedBodyMiddleware : IFunctionsWorkerMiddleware
 {
     public async Task Invoke(FunctionContext context, FunctionExecutionDelegate next)
     {
-        if (context.GetHttpContext() is { } http && !FunctionPolicy.Of(context.FunctionDefinition).TakesBody && await HasBodyAsync(http))
+        if (context.GetHttpContext() is { } http && !IsIgnored(http.Request.Method) && !FunctionPolicy.Of(context.FunctionDefinition).TakesBody && await HasBodyAsync(http))
             throw new ProblemException(Problem.Of(400, "unexpected-body", "The request must not have a body", "This route takes no body."));
         await next(context);
     }
+
+    private static bool IsIgnored(string method) => HttpMethods.IsGet(method) || HttpMethods.IsHead(method) || HttpMethods.IsDelete(method);
 
     private static async ValueTask<bool> HasBodyAsync(HttpContext http)
     {

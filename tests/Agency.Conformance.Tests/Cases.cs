@@ -249,6 +249,9 @@ internal static class Cases
     {
         if (o.Body is null)
         {
+            // That of a GET or DELETE has no meaning, and is not looked at.
+            if (o.Method != HttpMethod.Post && o.Method != HttpMethod.Put)
+                yield break;
             foreach (var chunked in new[] { false, true })
                 foreach (var size in new[] { 1, 64 * 1024 })
                     yield return new(o, $"{size} bytes that it does not take{(chunked ? ", without a length" : "")}", async w => await w.ValidAsync(o) with { Body = new byte[size], MediaType = "text/plain", IsChunked = chunked }, 400);

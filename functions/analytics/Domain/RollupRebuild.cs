@@ -38,7 +38,6 @@ public static class RollupRebuild
     /// <param name="progress">Told each day that is done, and how many events it had.</param>
     /// <param name="cancel">Ends it; nothing is changed.</param>
     /// <returns>The tables that differed; none when all was well.</returns>
-    /// <exception cref="System.Text.Json.JsonException">An event cannot be counted; the message names it.</exception>
     public static Task<IReadOnlyList<RollupDifference>> RunAsync(UnitOfWork work, bool replace, Action<DateTime, int>? progress, CancellationToken cancel) =>
         work.TransactAsync<IReadOnlyList<RollupDifference>>(
             // At each commit the counts are those of the events that are counted.
