@@ -129,7 +129,8 @@ public sealed class Answer : IResult
             headers.ContentDisposition = Attachment(FileName);
         if (Replayed)
             headers["Idempotency-Replayed"] = "true";
-        if (Body.IsEmpty)
+        // A file without a line is a file still.
+        if (Body.IsEmpty && Status != 200)
             return Task.CompletedTask;
         response.ContentType = ContentType;
         response.ContentLength = Body.Length;

@@ -159,6 +159,10 @@ public sealed class ApiKeys(Database database, TimeProvider clock)
 public sealed record ApiKeyDto(
     Guid Id, string Name, string Prefix, IReadOnlyList<string> Scopes, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset? ExpiresAt, DateTimeOffset? LastUsedAt)
 {
+    /// <summary>Always 1, since a key is made and revoked, never changed. The entity tag.</summary>
+    [System.Diagnostics.CodeAnalysis.SuppressMessage("Performance", "CA1822:Mark members as static", Justification = "Part of the JSON.")]
+    public long Version => ApiKey.OnlyVersion;
+
     /// <summary>The columns that <see cref="From"/> reads, in its order.</summary>
     public static Sql Columns => $"id, name, prefix, scopes, created_by, created_at, expires_at, last_used_at";
 

@@ -35,6 +35,8 @@ public sealed partial class OpenApiDocument
         [429] = "Too many requests; `Retry-After` says when to go on.",
     };
 
+    private static readonly string[] EveryAnswer = [ProblemMiddleware.TraceHeader, "RateLimit", "RateLimit-Policy"];
+
     private readonly OpenApiComments _comments = new();
     private readonly OpenApiSchemas _schemas;
     private readonly JsonObject _paths = [];
@@ -105,9 +107,9 @@ public sealed partial class OpenApiDocument
                 foreach (var part in new[] { "id", "timestamp", "signature" })
                     own.Add(Header($"{prefix}-{part}", "As in Standard Webhooks.", isRequired: true, new() { ["type"] = "string" }));
             if (isChange)
-                own.Add(Header("If-Match", "The entity tag of the version that was read, or `*` for any.", isRequired: true, new() { ["type"] = "string" }));
-            var hasTag = verb == "get" ? says is { Answer: not null, IsStream: false } : says.Answer?.GetProperty("Version")?.PropertyType == typeof(long);
-            if (hasTag && verb == "get")
+                own.Add(Header("If-Match", "The entity tag of the version that was read, which is its `version` in quotes, or `*` for any.", isRequired: true, new() { ["type"] = "string" }));
+            var isTagged = verb == "get" && says is { Answer: not null, IsStream: false };
+            if (isTagged)
                 own.Add(Header("If-None-Match", "The entity tag of the version that the client has.", isRequired: false, new() { ["type"] = "string" }));
             var (summary, description) = Texts(method.DeclaringType!);
             var operation = new JsonObject
@@ -118,7 +120,7 @@ public sealed partial class OpenApiDocument
                 ["description"] = description,
                 ["parameters"] = own,
                 ["requestBody"] = BodyOf(says, policy.MaxBody),
-                ["responses"] = ResponsesOf(verb, isPost, says, policy, hasPathParameters, isChange, hasTag),
+                ["responses"] = ResponsesOf(isPost, says, policy, hasPathParameters, isChange, isTagged),
                 ["security"] = policy.Scope is null ? new JsonArray() : new JsonArray(new JsonObject { ["bearer"] = new JsonArray(policy.Scope) }),
             };
             foreach (var absent in operation.Where(p => p.Value is null or JsonArray { Count: 0 } && p.Key != "security").Select(p => p.Key).ToArray())
@@ -220,13 +222,13 @@ public sealed partial class OpenApiDocument
         };
     }
 
-    private JsonObject ResponsesOf(string verb, bool isPost, OperationAttribute says, FunctionPolicy policy, bool hasPathParameters, bool isChange, bool hasTag)
+    private JsonObject ResponsesOf(bool isPost, OperationAttribute says, FunctionPolicy policy, bool hasPathParameters, bool isChange, bool isTagged)
     {
         var responses = new JsonObject();
         foreach (var status in new[] { says.Status, says.OtherStatus }.Where(s => s > 0))
-            responses[Text(status)] = SuccessOf(status, verb, isPost, says, hasTag);
-        if (hasTag && verb == "get")
-            responses["304"] = new JsonObject { ["description"] = "The client has this version already." };
+            responses[Text(status)] = SuccessOf(status, isPost, says, isTagged);
+        if (isTagged)
+            responses["304"] = new JsonObject { ["description"] = "The client has this version already.", ["headers"] = References([.. EveryAnswer, "ETag"]) };
         var problems = new SortedSet<int>(says.Problems) { 400, 429 };
         if (policy.Scope is not null)
             problems.UnionWith([401, 403]);
@@ -246,13 +248,17 @@ public sealed partial class OpenApiDocument
         return responses;
     }
 
-    private JsonObject SuccessOf(int status, string verb, bool isPost, OperationAttribute says, bool hasTag)
+    private JsonObject SuccessOf(int status, bool isPost, OperationAttribute says, bool isTagged)
     {
-        var headers = new List<string> { ProblemMiddleware.TraceHeader, "RateLimit", "RateLimit-Policy" };
-        if (hasTag && verb is "get" or "put" or "post")
+        var headers = new List<string>(EveryAnswer);
+        // What was made has its first version; what was changed, its next.
+        if (status == 201 || (status == 200 && (isTagged || says.Answer?.GetProperty("Version")?.PropertyType == typeof(long))))
             headers.Add("ETag");
-        if (status == 201)
+        // What will be done can be followed there, unless there is nothing to follow.
+        if (status == 201 || (status == 202 && says.Answer is not null))
             headers.Add("Location");
+        if (status == 503)
+            headers.Add("Retry-After");
         if (isPost)
             headers.Add("Idempotency-Replayed");
         if (Properties(says.Query, []).Any(p => p.Name == "cursor"))
@@ -284,10 +290,10 @@ public sealed partial class OpenApiDocument
 
     private static JsonObject ProblemAnswer(int status, JsonNode schema)
     {
-        var headers = new List<string> { ProblemMiddleware.TraceHeader };
+        var headers = new List<string>(EveryAnswer);
         if (status is 401 or 403)
             headers.Add("WWW-Authenticate");
-        if (status is 409 or 429 or 0)
+        if (status is 409 or 429 or 503 or 0)
             headers.Add("Retry-After");
         return new()
         {
@@ -304,18 +310,20 @@ public sealed partial class OpenApiDocument
     {
         return new()
         {
-            [ProblemMiddleware.TraceHeader] = Described("The id under which this request is found in logs and traces."),
-            ["ETag"] = Described("The version, for `If-Match` and `If-None-Match`."),
-            ["Location"] = Described("The path of what was made."),
-            ["Link"] = Described("The next page, `rel=next`; none on the last."),
-            ["Idempotency-Replayed"] = Described("`true` when this is the stored answer of an earlier request with the same key."),
-            ["RateLimit"] = Described("How many requests the caller has left, and for how long (seconds)."),
-            ["RateLimit-Policy"] = Described("How many requests a caller may make in which time (seconds)."),
-            ["Retry-After"] = Described("Seconds after which it can be tried again."),
-            ["WWW-Authenticate"] = Described("Which scheme and scope are needed."),
+            [ProblemMiddleware.TraceHeader] = Always("The id under which this request is found in logs and traces."),
+            ["ETag"] = Always("The version, for `If-Match` and `If-None-Match`."),
+            ["Location"] = Always("The path of what was made, or of where to follow what was begun."),
+            ["Link"] = Sometimes("The next page, `rel=next`; none on the last."),
+            ["Idempotency-Replayed"] = Sometimes("`true` when this is the stored answer of an earlier request with the same key."),
+            ["RateLimit"] = Always("How many requests the caller has left, and for how long (seconds)."),
+            ["RateLimit-Policy"] = Always("How many requests a caller may make in which time (seconds)."),
+            ["Retry-After"] = Sometimes("Seconds after which it can be tried again."),
+            ["WWW-Authenticate"] = Sometimes("Which scheme and scope are needed."),
         };
 
-        static JsonObject Described(string description) => new() { ["description"] = description, ["schema"] = new JsonObject { ["type"] = "string" } };
+        static JsonObject Sometimes(string description) => new() { ["description"] = description, ["schema"] = new JsonObject { ["type"] = "string" } };
+
+        static JsonObject Always(string description) => new() { ["description"] = description, ["required"] = true, ["schema"] = new JsonObject { ["type"] = "string" } };
     }
 
     private static JsonObject Header(string name, string description, bool isRequired, JsonObject schema) =>

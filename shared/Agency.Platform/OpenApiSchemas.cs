@@ -48,11 +48,11 @@ internal sealed class OpenApiSchemas(OpenApiComments comments)
         return schema;
     }
 
-    private string Reference(Type type, bool isRead, out string name)
+    private JsonObject Reference(Type type, bool isRead)
     {
-        if (!_names.TryGetValue((type, isRead), out name!))
+        if (!_names.TryGetValue((type, isRead), out var name))
         {
-            name = Components.ContainsKey(type.Name) ? type.Name + (isRead ? "Body" : "Answer") : type.Name;
+            name = FreeName(type, isRead);
             _names[(type, isRead)] = name;
             // A place for it first: it may refer to itself.
             Components[name] = new JsonObject();
@@ -62,10 +62,17 @@ internal sealed class OpenApiSchemas(OpenApiComments comments)
             Components[name] = schema;
         }
 
-        return $"#/components/schemas/{name}";
+        return new() { ["$ref"] = $"#/components/schemas/{name}" };
     }
 
-    private JsonObject Reference(Type type, bool isRead) => new() { ["$ref"] = Reference(type, isRead, out _) };
+    /// <summary>As short as no other component has: two domains may each have a record of one name, and each may be read and written.</summary>
+    private string FreeName(Type type, bool isRead)
+    {
+        var suffix = isRead ? "Body" : "Answer";
+        var full = string.Concat(type.FullName!.Where(char.IsAsciiLetterOrDigit));
+        string[] names = [type.Name, type.Name + suffix, full, full + suffix];
+        return names.First(name => !Components.ContainsKey(name));
+    }
 
     private JsonSchemaExporterOptions Exporter(bool isRead) => new()
     {

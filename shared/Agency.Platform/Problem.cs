@@ -20,7 +20,7 @@ public sealed record Problem(int Status, string Type, string Title)
     public IReadOnlyDictionary<string, string[]>? Errors { get; init; }
 
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
-    public string? TraceId { get; init; } = Activity.Current?.TraceId.ToString();
+    public string? TraceId { get; init; }
 
     /// <summary>Seconds after which the client may try again; sent as <c>Retry-After</c>.</summary>
     [JsonIgnore]
@@ -35,7 +35,9 @@ public sealed record Problem(int Status, string Type, string Title)
 
     public static Problem Validation(string field, string message) => Validation(new Dictionary<string, string[]> { [field] = [message] });
 
-    public Answer ToAnswer() => new(Status, JsonSerializer.SerializeToUtf8Bytes(this, ProblemJson.Default.Problem), "application/problem+json")
+    /// <summary>As the answer to the request that is being handled, which it names by its trace: a problem itself may be everybody's.</summary>
+    public Answer ToAnswer() => new(
+        Status, JsonSerializer.SerializeToUtf8Bytes(this with { TraceId = Activity.Current?.TraceId.ToString() }, ProblemJson.Default.Problem), "application/problem+json")
     {
         RetryAfter = RetryAfter,
         ProblemType = Type,

@@ -50,7 +50,7 @@ public sealed partial class ProblemMiddleware(ILogger<ProblemMiddleware> log) : 
         switch (failure)
         {
             case ProblemException { Problem: var problem }:
-                return problem with { TraceId = Activity.Current?.TraceId.ToString() };
+                return problem;
             case BadHttpRequestException bad:
                 return Problem.Of(bad.StatusCode, bad.StatusCode == 413 ? "body-too-large" : "bad-request", "The request is not valid HTTP", bad.Message);
             // Text with a NUL, a number or a time beyond what a column holds: the client's value, found out late.

@@ -524,8 +524,14 @@ public sealed class HistoryTests : IAsyncLifetime
             Assert.Equal(expected, (int)answer.StatusCode);
     }
 
-    private async Task<string> RefusedAsync(string path, string json) =>
-        (await (await _client.SendJsonAsync(HttpMethod.Post, path, json)).JsonAsync()).GetProperty("type").GetString()!.Split(':')[^1];
+    private async Task<string> RefusedAsync(string path, string json)
+    {
+        using var response = await _client.SendJsonAsync(HttpMethod.Post, path, json);
+        var problem = await response.JsonAsync();
+        // A problem that is the same for all still names the request that it answers.
+        Assert.Equal(response.Headers.GetValues("X-Trace-Id").Single(), problem.GetProperty("traceId").GetString());
+        return problem.GetProperty("type").GetString()!.Split(':')[^1];
+    }
 
     /// <summary>Waits until every group has read all there is.</summary>
     private Task<bool> SettledAsync() => HttpTesting.EventuallyAsync(

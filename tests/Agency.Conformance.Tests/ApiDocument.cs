@@ -92,6 +92,9 @@ internal sealed class Operation
 
     public int[] Successes => [.. Statuses.Where(s => s is >= 200 and < 300)];
 
+    /// <summary>Its success names the path of what it made or began.</summary>
+    public bool HasLocation => Successes.Any(s => Response(s)["headers"]?["Location"] is not null);
+
     /// <summary>It answers 207 and says for each item what is wrong with it, where others answer 400.</summary>
     public bool IsPartial => Statuses.Contains(207);
 
@@ -111,6 +114,13 @@ internal sealed class Operation
     /// <summary>What the document says of an answer; its default for a status that it does not name.</summary>
     public JsonObject Response(int status) =>
         ApiDocument.Resolve(_root, _says["responses"]![status.ToString(CultureInfo.InvariantCulture)] ?? _says["responses"]!["default"]!);
+
+    /// <summary>Whether a path is one of the template.</summary>
+    public bool Fits(string path)
+    {
+        var (parts, segments) = (path.Split('/'), Template.Split('/'));
+        return parts.Length == segments.Length && segments.Zip(parts).All(pair => pair.First.StartsWith('{') || pair.First == pair.Second);
+    }
 
     public override string ToString() => Name;
 

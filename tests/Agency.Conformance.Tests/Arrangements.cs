@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Agency.Testing;
 
 namespace Agency.Conformance.Tests;
@@ -16,6 +17,25 @@ internal static class Settings
 /// <summary>How to come by things that no POST makes: by what makes them in life, or by their row.</summary>
 internal static class Arrangements
 {
+    /// <summary>The consumer group of dead letters that are only there to be listed, redriven and discarded.</summary>
+    public const string NoConsumer = "nobody";
+
+    /// <summary>What the lists and reports of the home organisation need beyond what a POST of each kind makes.</summary>
+    public static IReadOnlyList<(HttpMethod Method, string Path, JsonNode Body)> Seeds { get; } =
+    [
+        (HttpMethod.Put, "/analytics/config", JsonNode.Parse($$$"""
+            {"trackingPlan":{"events":[{"name":"{{{World.Marker}}}","properties":[{"name":"plan","type":"string","required":true}]}]}}
+            """)!),
+        (HttpMethod.Post, "/events", new JsonArray([.. new (string Event, string Properties)[]
+        {
+            (World.Marker, "{}"), ("page-view", "{}"), ("sign-up", "{}"),
+            ("order-line", $$"""{"orderId":"{{World.Marker}}","productId":"{{World.Marker}}","quantity":2,"unitPrice":9.5,"currency":"EUR"}"""),
+        }.Select(e => new JsonObject
+        {
+            ["messageId"] = $"{World.Marker}-seed-{e.Event}", ["event"] = e.Event, ["userId"] = World.Marker, ["properties"] = JsonNode.Parse(e.Properties),
+        })])),
+    ];
+
     /// <summary>By the path before the id; the result is the id.</summary>
     public static IReadOnlyDictionary<string, Func<World, string, Task<string?>>> Known { get; } = new Dictionary<string, Func<World, string, Task<string?>>>
     {
@@ -24,7 +44,7 @@ internal static class Arrangements
             // A new user is welcomed by a saga.
             var user = await world.ThingAsync("/users/{id}", fresh: true);
             return await HttpTesting.EventuallyAsync(
-                async () => (await world.Host.Database.QueryAsync<string>("select id from embedded.sagas")).FirstOrDefault(id => id.Contains(user.Path.Split('/')[^1], StringComparison.Ordinal)),
+                async () => (await world.Host.Database.QueryAsync<string>("select id from embedded.sagas")).FirstOrDefault(id => id.Contains(user.Split('/')[^1], StringComparison.Ordinal)),
                 id => id is not null);
         },
         ["/sagas/{id}/signals"] = async (world, path) =>
@@ -48,7 +68,7 @@ internal static class Arrangements
         {
             var rows = await world.Host.Database.QueryAsync<long>($$"""
                 insert into platform.parked (tenant_id, group_name, topic, subject, event_id, type, headers, data, state, attempts, next_attempt_at, error)
-                values ('acme', 'nobody', 'agency.test', '{{Guid.NewGuid()}}', '{{Guid.NewGuid()}}', 'agency.test.v1', '{}', '{}', 'dead', 5, now(), 'broken')
+                values ('{{World.Home}}', '{{NoConsumer}}', 'agency.test', '{{Guid.NewGuid()}}', '{{Guid.NewGuid()}}', 'agency.test.v1', '{}', '{}', 'dead', 5, now(), 'broken')
                 returning id
                 """);
             return rows.Single().ToString(System.Globalization.CultureInfo.InvariantCulture);

@@ -36,22 +36,43 @@ internal static partial class Promises
             return "there is no X-Trace-Id";
         if (Leak().Match(answer.Text) is { Success: true, Value: var leak })
             return $"the answer shows its insides: {leak}";
-        if (answer.Status >= 400 && !(answer.Status == 503 && operation.Statuses.Contains(503)))
-            return BrokenProblem(operation, answer, trace) ?? (isUnrouted || operation.Statuses.Contains(answer.Status) ? null : $"{answer.Status} is not in the document");
+        var isProblem = answer.Status >= 400 && !(answer.Status == 503 && operation.Statuses.Contains(503));
+        if (isProblem && BrokenProblem(operation, answer, trace) is { } wrongProblem)
+            return wrongProblem;
         if (isUnrouted)
-            return null;
+            return isProblem ? null : "a function has answered";
         if (!operation.Statuses.Contains(answer.Status))
             return $"{answer.Status} is not in the document";
         var described = operation.Response(answer.Status);
+        return BrokenHeaders(world, answer, described) ?? (isProblem ? null : BrokenBody(world, answer, described));
+    }
+
+    /// <summary>Of the headers that the document has a component for: those that an answer lacks, and those that it has and should not.</summary>
+    private static string? BrokenHeaders(World world, Received answer, JsonObject described)
+    {
+        foreach (var (name, says) in (JsonObject)world.Document.Root["components"]!["headers"]!)
+        {
+            var isDescribed = described["headers"]?[name] is not null;
+            if (answer.Header(name) is null && isDescribed && (bool?)says!["required"] == true)
+                return $"there is no {name}";
+            if (answer.Header(name) is { } value && !isDescribed)
+                return $"{name} is {value}, and the document does not know of it";
+        }
+
+        return null;
+    }
+
+    private static string? BrokenBody(World world, Received answer, JsonObject described)
+    {
         if (described["content"] is not JsonObject content)
             return answer.Body.Length == 0 ? null : "the document knows of no body";
         if (answer.MediaType is not { } media || content[media] is not { } says)
             return $"the body is {answer.MediaType}, not {string.Join(" or ", content.Select(c => c.Key))}";
         if (media == "application/json" && world.Schema.Wrong(says["schema"]!, answer.Json) is { } wrong)
             return $"the body is not as described: {wrong}";
-        if (says["x-item-schema"] is { } item && Items(media, answer.Text).Select(json => world.Schema.Wrong(item, JsonNode.Parse(json))).FirstOrDefault(w => w is not null) is { } wrongItem)
-            return $"a part of the body is not as described: {wrongItem}";
-        return answer.Header("RateLimit") is null || answer.Header("RateLimit-Policy") is null ? "the rate limit is not told" : null;
+        return says["x-item-schema"] is { } item && Items(media, answer.Text).Select(json => world.Schema.Wrong(item, JsonNode.Parse(json))).FirstOrDefault(w => w is not null) is { } wrongItem
+            ? $"a part of the body is not as described: {wrongItem}"
+            : null;
     }
 
     /// <summary>The JSON texts in a stream.</summary>
@@ -75,7 +96,8 @@ internal static partial class Promises
             return $"the problem's trace id is {problem["traceId"]}, the header's {trace}";
         return answer.Status switch
         {
-            401 or 403 when operation.Scope is not null && answer.Header("WWW-Authenticate") is null => "there is no WWW-Authenticate",
+            // Whose token is not enough in itself is told so by the scheme; a command may refuse for reasons of its own.
+            401 or 403 when type is "urn:agency:problem:unauthenticated" or "urn:agency:problem:forbidden" && answer.Header("WWW-Authenticate") is null => "there is no WWW-Authenticate",
             429 when answer.Header("Retry-After") is null => "there is no Retry-After",
             _ => null,
         };

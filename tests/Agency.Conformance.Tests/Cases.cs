@@ -1,12 +1,18 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Agency.Platform;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.IdentityModel.JsonWebTokens;
+using Microsoft.IdentityModel.Tokens;
 
 namespace Agency.Conformance.Tests;
 
 /// <summary>The cases of one operation, by the promise they are about.</summary>
 internal static class Cases
 {
+    private const int AtOnce = 20;
     private static readonly string[] Methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
     private static readonly string[] OddTimes =
@@ -20,17 +26,14 @@ internal static class Cases
         yield return Of("valid", world => world.ValidAsync(o, fresh: true));
         if (o.Body is not null)
             yield return Of("valid, with the optional fields", world => world.ValidAsync(o, fresh: true, optional: true));
+        if (o.Scope is not null)
+            yield return Of("valid, with a token like the bad ones but good", async world => await world.ValidAsync(o, fresh: true) with { Authorization = $"Bearer {Token(world, _ => { })}" });
         if (o.MaxItems > 0)
             yield return Of("valid, several at once", async world => await world.ValidAsync(o, fresh: true) with
             {
                 Body = World.Json(new JsonArray(world.ValidBody(o), world.ValidBody(o))),
             });
-        Case Of(string name, Func<World, Task<Sent>> make) => new(o, name, make, [.. o.Successes.Where(s => s != 207), .. o.Statuses.Contains(404) ? [404] : Array.Empty<int>()])
-        {
-            ChangesNothing = false,
-            // Only where nothing could be made or found may it be missing.
-            Also = async (world, _, answer) => answer.Status == 404 && (await world.ThingAsync(o.Template)).IsReal ? "it is there, but is not found" : null,
-        };
+        Case Of(string name, Func<World, Task<Sent>> make) => new(o, name, make, [.. o.Successes.Where(s => s != 207)]) { ChangesNothing = false };
     }
 
     public static IEnumerable<Case> Unauthenticated(Operation o, World world)
@@ -71,7 +74,9 @@ internal static class Cases
             .. OddTimes.Select(time => ($"unsigned, {time}", $"Bearer {Encode("""{"alg":"ES256","typ":"JWT"}""")}.{Encode($$"""{"iss":"urn:agency:local","aud":"agency","sub":"root","org_id":"acme",{{time}}}""")}.")),
             ("two tokens", $"Bearer {good} {good}"),
             ("very long", "Bearer " + new string('a', 12_000)),
-            ("API key that nobody has", "Bearer ak_0123456789abcdef_0123456789abcdef0123456789abcdef"),
+            ("API key that nobody has", $"Bearer {ApiKey.New()}"),
+            ("API key cut", $"Bearer {ApiKey.New()[..^1]}"),
+            .. BadTokens(world).Select(token => (token.Name, (string?)$"Bearer {token.Token}")),
         ];
         foreach (var (name, authorization) in wrong)
             yield return new(o, name, async w => await w.ValidAsync(o) with { Authorization = authorization }, 401);
@@ -100,15 +105,10 @@ internal static class Cases
             yield break;
         if (o.Path.Count == 0)
         {
-            if (o.Method == HttpMethod.Get)
-                yield return new(o, "what another organisation has is not in the answer", async w => await w.ValidAsync(o) with { Authorization = w.Stranger }, o.Successes)
+            if (Isolation.Concerns(o))
+                yield return new(o, "what another organisation has is not in the answer", w => Task.FromResult(w.Isolation.Question(o, w.Stranger)), o.Successes)
                 {
-                    Also = async (w, _, answer) =>
-                    {
-                        var thing = w.Document.Operations.FirstOrDefault(other => other.Template.StartsWith(o.Template + "/{", StringComparison.Ordinal));
-                        return thing is not null && (await w.ThingAsync(thing.Template)) is { IsReal: true, Path: var path } && answer.Text.Contains(path.Split('/')[2], StringComparison.Ordinal)
-                            ? "it shows another organisation's" : null;
-                    },
+                    Also = (w, _, answer) => w.Isolation.WrongAsync(o, answer),
                 };
             yield break;
         }
@@ -117,7 +117,7 @@ internal static class Cases
         if (o.NeedsIfMatch)
             yield return new(o, "another organisation's id, any version", async w => await w.ValidAsync(o) with { Authorization = w.Stranger, Headers = [("If-Match", "*")] }, 404);
         yield return new(o, "an id that nothing has", async w => await w.ValidAsync(o) is var valid
-            ? valid with { Path = w.Unknown(o.Template) + (valid.Path.Contains('?', StringComparison.Ordinal) ? valid.Path[valid.Path.IndexOf('?', StringComparison.Ordinal)..] : "") } : valid, 404);
+            ? valid with { Path = World.Unknown(o) + (valid.Path.Contains('?', StringComparison.Ordinal) ? valid.Path[valid.Path.IndexOf('?', StringComparison.Ordinal)..] : "") } : valid, 404);
     }
 
     public static IEnumerable<Case> Routing(Operation o, World world)
@@ -129,16 +129,16 @@ internal static class Cases
             if (allowed.Contains("GET"))
                 allowed.Add("HEAD");
             foreach (var method in Methods.Where(m => !allowed.Contains(m)))
-                yield return new(o, $"{method} is not taken here", async w => new(new(method), (await w.ThingAsync(o.Template)).Path) { Authorization = w.Bearer() }, 405)
+                yield return new(o, $"{method} is not taken here", async w => new(new(method), await w.ThingAsync(o.Template)) { Authorization = w.Bearer() }, 405)
                 {
                     IsUnrouted = true,
                     Also = (_, _, answer) => Task.FromResult(Allowed(answer).SetEquals(allowed) ? null : $"Allow says {answer.Header("Allow")}"),
                 };
-            yield return new(o, "no route has this path", async w => new(HttpMethod.Get, (await w.ThingAsync(o.Template)).Path + "/no/such/part") { Authorization = w.Bearer() }, 404) { IsUnrouted = true };
+            yield return new(o, "no route has this path", async w => new(HttpMethod.Get, await w.ThingAsync(o.Template) + "/no/such/part") { Authorization = w.Bearer() }, 404) { IsUnrouted = true };
         }
 
         if (o.Method == HttpMethod.Get)
-            yield return new(o, "HEAD is a GET without the body", async w => await w.ValidAsync(o) with { Method = HttpMethod.Head }, [.. o.Successes, 404])
+            yield return new(o, "HEAD is a GET without the body", async w => await w.ValidAsync(o) with { Method = HttpMethod.Head }, o.Successes)
             {
                 // A problem has no body then, and so cannot be held to what one must be.
                 IsBodiless = true,
@@ -181,7 +181,7 @@ internal static class Cases
                 foreach (var (name, text) in Nasty.Injections)
                     yield return With($"{p.Name} is {name}", $"{p.Name}={Uri.EscapeDataString(text)}", p.Name);
             yield return new(o, $"{p.Name} is not UTF-8", w => PathAsync(w, $"{p.Name}=%ff%fe%ed%a0%80"), [400, .. o.Successes]) { ChangesNothing = o.Method == HttpMethod.Get };
-            yield return new(o, $"{p.Name} is fine", w => PathAsync(w, $"{p.Name}={Good(p)}"), [.. o.Successes, .. o.Statuses.Where(s => s == 404)]) { ChangesNothing = o.Method == HttpMethod.Get };
+            yield return new(o, $"{p.Name} is fine", w => PathAsync(w, $"{p.Name}={Good(p)}"), o.Successes) { ChangesNothing = o.Method == HttpMethod.Get };
         }
 
         string Good(Parameter p) => Uri.EscapeDataString(p.Name == "cursor" ? "" : world.Schema.Valid(p.Schema)!.ToString());
@@ -217,10 +217,7 @@ internal static class Cases
         foreach (var malformed in new[] { "1", "abc", "\"1", "1\"", "\"1\" \"2\"", "\"1\", *", "'1'", "**", "\"1\" x" })
             yield return With($"malformed {malformed}", malformed, 400);
 
-        Case With(string name, string? header, int status) => new(o, name, async w => await w.ValidAsync(o) with { Headers = header is null ? [] : [("If-Match", header)] }, status)
-        {
-            Also = async (w, _, answer) => status == 412 && !(await w.ThingAsync(o.Template)).IsReal ? "nothing is there whose version could be stale" : null,
-        };
+        Case With(string name, string? header, int status) => new(o, name, async w => await w.ValidAsync(o) with { Headers = header is null ? [] : [("If-Match", header)] }, status);
     }
 
     public static IEnumerable<Case> ConditionalReads(Operation o, World _)
@@ -237,12 +234,7 @@ internal static class Cases
             {
                 var valid = await w.ValidAsync(o);
                 return valid with { Headers = [("If-None-Match", header((await w.SendAsync(valid)).Header("ETag") ?? "\"none\""))] };
-            }, matches ? [304, 404] : [200, 404])
-            {
-                Also = async (w, _, answer) =>
-                    answer.Status == 404 && (await w.ThingAsync(o.Template)).IsReal ? "it is there, but is not found"
-                    : answer.Status != 404 && answer.Header("ETag") is null ? "there is no ETag" : null,
-            };
+            }, matches ? 304 : 200);
     }
 
     public static IEnumerable<Case> Bodies(Operation o, World world)
@@ -265,19 +257,24 @@ internal static class Cases
         foreach (var media in new[] { null, "", "text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", "application", "text/json", "*/*" })
             yield return new(o, $"media type {media ?? "missing"}", async w => await w.ValidAsync(o, fresh: false) is { Body: not null } valid ? valid with { MediaType = media } : throw new InvalidOperationException("There is no body."), 415);
         foreach (var media in new[] { "application/json; charset=utf-8", "Application/JSON" })
-            yield return new(o, $"media type {media}", async w => await w.ValidAsync(o, fresh: true) with { MediaType = media }, [.. o.Successes, .. o.Statuses.Where(s => s == 404)]) { ChangesNothing = false };
+            yield return new(o, $"media type {media}", async w => await w.ValidAsync(o, fresh: true) with { MediaType = media }, o.Successes) { ChangesNothing = false };
         foreach (var chunked in new[] { false, true })
         {
             yield return new(o, "one byte too large" + (chunked ? ", without a length" : ""), async w => await w.ValidAsync(o) is var valid ? valid with { Body = Padded(valid.Body!, o.MaxBytes + 1), IsChunked = chunked } : valid, 413);
-            yield return new(o, "as large as may be" + (chunked ? ", without a length" : ""), async w => await w.ValidAsync(o, fresh: true) is var valid ? valid with { Body = Padded(valid.Body!, o.MaxBytes), IsChunked = chunked } : valid, [.. o.Successes, .. o.Statuses.Where(s => s == 404)])
+            yield return new(o, "as large as may be" + (chunked ? ", without a length" : ""), async w => await w.ValidAsync(o, fresh: true) is var valid ? valid with { Body = Padded(valid.Body!, o.MaxBytes), IsChunked = chunked } : valid, o.Successes)
             {
                 ChangesNothing = false,
             };
         }
 
-        // Any JSON is taken where nothing is said of it.
+        // Any JSON may be taken where nothing is said of it; what is taken must then also be worked off.
         if (JsonSchema.Types(o.Body).Length == 0)
+        {
+            foreach (var (name, json) in Nasty.Json)
+                yield return new(o, $"any JSON: {name}", async w => await w.ValidAsync(o, fresh: true) with { Body = json }, [400, .. o.Successes]) { ChangesNothing = false };
             yield break;
+        }
+
         foreach (var (name, json) in new[] { ("null", "null"), ("a string", "\"text\""), ("a number", "12"), ("true", "true"), ("an empty array", "[]"), ("an array in an array", "[[]]") })
             yield return new(o, $"the body is {name}", async w => await w.ValidAsync(o) with { Body = Encoding.UTF8.GetBytes(json) }, o.IsPartial && json == "[[]]" ? 207 : 400);
         if (o.MaxItems > 0)
@@ -349,10 +346,9 @@ internal static class Cases
             yield break;
         foreach (var (name, key) in new[] { ("empty", ""), ("256 characters", new string('k', 256)), ("not ASCII", "cl\u00e9"), ("a tab", "a\tb") })
             yield return new(o, $"the key is {name}", async w => await w.ValidAsync(o) is var valid ? valid with { Headers = [.. valid.Headers, ("Idempotency-Key", key)] } : valid, 400);
-        yield return new(o, "repeated with its key", async w => await FirstAsync(w), [.. o.Successes, .. o.Statuses.Where(s => s == 404)])
+        yield return new(o, "repeated with its key", async w => await FirstAsync(w), o.Successes)
         {
-            Also = async (w, sent, answer) => answer.Status == 404 ? null
-                : answer.Header("Idempotency-Replayed") != "true" ? "it was not replayed"
+            Also = async (w, sent, answer) => answer.Header("Idempotency-Replayed") != "true" ? "it was not replayed"
                 : (await w.SendAsync(sent)) is var third && third.Text != answer.Text ? $"the answers differ: {third.Text}" : null,
             ChangesNothing = false,
         };
@@ -365,27 +361,98 @@ internal static class Cases
             { ChangesNothing = false };
         if (o.Path.Count > 0)
             yield return new(o, "another path with the key", async w =>
-                await FirstAsync(w) with { Path = (await w.ThingAsync(o.Template, fresh: true)).Path }, 422)
+                await FirstAsync(w) with { Path = await w.ThingAsync(o.Template, fresh: true) }, 422)
             { ChangesNothing = false };
+        yield return new(o, $"{AtOnce} at once with one key", AtOnceAsync, o.Successes)
+        {
+            Also = (_, _, answer) => Task.FromResult(answer.Header("Idempotency-Replayed") == "true" ? null : "it was not replayed"),
+            ChangesNothing = false,
+        };
         yield return new(o, "another caller with the key", async w => await FirstAsync(w) with { Authorization = w.Bearer(subject: "somebody-else") }, [.. o.Successes, .. o.Statuses.Where(s => s is 404 or 409)])
         {
             Also = (_, _, answer) => Task.FromResult(answer.Header("Idempotency-Replayed") is null ? null : "it got another caller's answer"),
             ChangesNothing = false,
         };
 
+        async Task<Sent> WithKeyAsync(World w) => await w.ValidAsync(o, fresh: true) is var valid
+            ? valid with { Headers = [.. valid.Headers, ("Idempotency-Key", Guid.NewGuid().ToString())] } : valid;
+
+        // The same request, sent many times already: one of them was done, and the others got its answer or were told that it is still being done.
+        async Task<Sent> AtOnceAsync(World w)
+        {
+            var one = await WithKeyAsync(w);
+            var before = await w.CommandsAsync(o);
+            var answers = await Task.WhenAll(Enumerable.Range(0, AtOnce).Select(_ => w.SendAsync(one)));
+            var done = answers.Where(a => a.Status != 409).ToList();
+            var wrong = answers.Select(a => Promises.Broken(w, o, a)).FirstOrDefault(b => b is not null)
+                ?? (done.Count == 0 ? answers[0].Text : null)
+                ?? (done.Find(a => !o.Successes.Contains(a.Status)) is { } failed ? $"{failed.Status} {failed.Text}" : null)
+                ?? (done.FindAll(a => a.Header("Idempotency-Replayed") is null) is var first && first.Count != 1 ? $"{first.Count} are no replays" : null)
+                ?? (done.Select(a => (a.Status, Told(a, done))).Distinct().Count() != 1 ? $"the answers differ: {string.Join(" | ", done.Select(a => a.Text).Distinct())}" : null)
+                ?? (await w.CommandsAsync(o) is var after && after != before + 1 ? $"the command was done {after - before} times" : null);
+            return wrong is null ? one : throw new InvalidOperationException($"Of {AtOnce} requests at once: {wrong}");
+        }
+
+        // Without what only the first is told, because it is stored nowhere.
+        static string Told(Received answer, List<Received> all) => answer.Json is JsonObject fields
+            ? new JsonObject(fields.Where(f => all.TrueForAll(other => other.Json?[f.Key] is not null)).Select(f => KeyValuePair.Create(f.Key, f.Value?.DeepClone()))).ToJsonString()
+            : answer.Text;
+
         // The same request, sent once already.
         async Task<Sent> FirstAsync(World w)
         {
-            var valid = await w.ValidAsync(o, fresh: true);
-            var first = valid with { Headers = [.. valid.Headers, ("Idempotency-Key", Guid.NewGuid().ToString())] };
+            var first = await WithKeyAsync(w);
             var answer = await w.SendAsync(first);
             return o.Statuses.Contains(answer.Status) && answer.Status < 500 ? first : throw new InvalidOperationException($"The first request failed: {answer.Status} {answer.Text}");
         }
     }
 
+    /// <summary>Signed well, by the issuer's own key but for the last two, and each wrong in one thing.</summary>
+    private static IEnumerable<(string Name, string Token)> BadTokens(World world)
+    {
+        var now = DateTime.UtcNow;
+        var key = IssuerKey(world);
+        yield return ("expired", Token(token => token.Expires = now.AddHours(-1)));
+        yield return ("without an end", Token(token => token.Expires = null));
+        yield return ("not valid yet", Token(token => token.NotBefore = now.AddMinutes(30)));
+        yield return ("for another audience", Token(token => token.Audience = "another"));
+        yield return ("for no audience", Token(token => token.Audience = null));
+        yield return ("of another issuer", Token(token => token.Issuer = "https://issuer.example.com"));
+        yield return ("of no issuer", Token(token => token.Issuer = null));
+        yield return ("of nobody", Token(token => token.Claims.Remove("sub")));
+        yield return ("of no organisation", Token(token => token.Claims.Remove("org_id")));
+        yield return ("of an unknown key id", Token(token => token.SigningCredentials = Credentials(new ECDsaSecurityKey(key.ECDsa) { KeyId = "unknown" })));
+        using var other = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        yield return ("of another key under the id of ours", Token(token => token.SigningCredentials = Credentials(new ECDsaSecurityKey(other) { KeyId = key.KeyId })));
+
+        string Token(Action<SecurityTokenDescriptor> change) => Cases.Token(world, change);
+    }
+
+    private static string Token(World world, Action<SecurityTokenDescriptor> change)
+    {
+        var now = DateTime.UtcNow;
+        var token = new SecurityTokenDescriptor
+        {
+            Issuer = LocalIssuer.Name,
+            Audience = LocalIssuer.Audience,
+            IssuedAt = now.AddHours(-2),
+            NotBefore = now.AddHours(-2),
+            Expires = now.AddHours(1),
+            Claims = new Dictionary<string, object> { ["sub"] = "tester", ["org_id"] = World.Home, ["scope"] = world.Scopes },
+            SigningCredentials = Credentials(IssuerKey(world)),
+        };
+        change(token);
+        return new JsonWebTokenHandler { SetDefaultTimesOnTokenCreation = false }.CreateToken(token);
+    }
+
+    private static ECDsaSecurityKey IssuerKey(World world) => world.Host.Services.GetRequiredService<LocalIssuer>().Key;
+
+    // Kept for a key's id, a signer would be used for another key of the same.
+    private static SigningCredentials Credentials(SecurityKey key) => new(key, SecurityAlgorithms.EcdsaSha256) { CryptoProviderFactory = new() { CacheSignatureProviders = false } };
+
     private static IEnumerable<(string Name, (string, string)[] Headers)> BadSignatures(string prefix)
     {
-        var now = Agency.Platform.WebhookSignature.Timestamp(DateTimeOffset.UtcNow);
+        var now = WebhookSignature.Timestamp(DateTimeOffset.UtcNow);
         yield return ("no signature", []);
         yield return ("signature only", [($"{prefix}-signature", "v1,AAAA")]);
         yield return ("a signature that fits nothing", [($"{prefix}-id", "a"), ($"{prefix}-timestamp", now), ($"{prefix}-signature", "v1," + Convert.ToBase64String(new byte[32]))]);
@@ -403,5 +470,5 @@ internal static class Cases
 
     private static HashSet<string> Allowed(Received answer) => [.. (answer.Header("Allow") ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)];
 
-    private static string Encode(string json) => Microsoft.IdentityModel.Tokens.Base64UrlEncoder.Encode(json);
+    private static string Encode(string json) => Base64UrlEncoder.Encode(json);
 }

@@ -36,7 +36,11 @@ public sealed class ConformanceTests(World world, ITestOutputHelper output)
     public Task Without_the_scope_nothing_is_answered() => HoldsAsync(Cases.Unauthorized);
 
     [Fact]
-    public Task Another_organisations_ids_are_unknown() => HoldsAsync(Cases.OtherOrganisation);
+    public async Task Another_organisations_things_are_unknown()
+    {
+        await world.Isolation.SeedAsync();
+        await HoldsAsync(Cases.OtherOrganisation);
+    }
 
     [Fact]
     public Task Wrong_methods_and_paths_are_problems() => HoldsAsync(Cases.Routing);
@@ -60,51 +64,70 @@ public sealed class ConformanceTests(World world, ITestOutputHelper output)
     {
         var failures = new List<string>();
         var count = 0;
+        // What the cases ask about is made before, so that they themselves change nothing.
+        foreach (var operation in world.Document.Operations)
+            await world.ThingAsync(operation.Template);
+        IReadOnlyDictionary<string, long>? last = null;
         foreach (var operation in world.Document.Operations)
         {
             var cases = family(operation, world).ToList();
-            if (cases.Count == 0)
-                continue;
             count += cases.Count;
-            // What the cases ask about is made before, so that they themselves change nothing.
-            await world.ThingAsync(operation.Template);
             var idle = cases.FindAll(c => c.ChangesNothing);
             if (idle.Count > 0)
             {
-                var before = await world.FingerprintAsync();
+                var before = last ?? await world.FingerprintAsync();
                 foreach (var one in idle)
                     await RunAsync(one, failures);
-                var after = await world.FingerprintAsync();
+                var after = last = await world.FingerprintAsync();
                 // A batch of which all is rejected is a command that was done, and leaves who sent it.
-                failures.AddRange(before.Where(t => after[t.Key] != t.Value && !(operation.IsPartial && t.Key == "platform.audit")).Select(t => $"{operation.Name}: {t.Key} was changed by one of: {string.Join("; ", idle.Select(c => c.Name))}"));
+                failures.AddRange(before.Where(t => after[t.Key] != t.Value && !(operation.IsPartial && t.Key is "platform.audit" or "platform.idempotency")).Select(t => $"{operation.Name}: {t.Key} was changed by one of: {string.Join("; ", idle.Select(c => c.Name))}"));
             }
 
             foreach (var one in cases.FindAll(c => !c.ChangesNothing))
+            {
+                last = null;
                 await RunAsync(one, failures);
+            }
         }
 
+        // What was accepted must also have been worked off.
+        failures.AddRange(await world.LeftAsync());
         output.WriteLine($"{count} cases.");
         Assert.True(failures.Count == 0, $"{failures.Count} of {count} cases failed:\n{string.Join('\n', failures.Take(ShownFailures))}");
     }
 
     private async Task RunAsync(Case one, List<string> failures)
     {
+        var (sent, wrong) = await TryAsync(one);
+        if (wrong?.Contains(World.TooMany, StringComparison.Ordinal) == true)
+        {
+            await world.MakeRoomAsync(one.Operation);
+            (sent, wrong) = await TryAsync(one);
+        }
+
+        if (wrong is not null)
+            failures.Add($"{one}: {wrong}\n    {sent}");
+    }
+
+    private async Task<(Sent? Sent, string? Wrong)> TryAsync(Case one)
+    {
         Sent? sent = null;
         try
         {
             sent = await one.Make(world);
+            // What is refused has not used its key.
+            if (one.ChangesNothing && one.Operation.TakesIdempotencyKey && one.Expected.All(s => s >= 400) && sent.Headers.All(h => h.Name != "Idempotency-Key"))
+                sent = sent with { Headers = [.. sent.Headers, ("Idempotency-Key", Guid.NewGuid().ToString())] };
             if (one.IsSigned)
                 sent = World.Sign(one.Operation, sent);
             var answer = await world.SendAsync(sent);
-            var wrong = !one.Expected.Contains(answer.Status) ? $"{answer.Status}, not {string.Join(" or ", one.Expected)}: {answer.Text}"
+            return (sent, !one.Expected.Contains(answer.Status) ? $"{answer.Status}, not {string.Join(" or ", one.Expected)}: {answer.Text}"
                 : (one.IsBodiless ? null : Promises.Broken(world, one.Operation, answer, one.IsUnrouted))
-                ?? (one.Also is null ? null : await one.Also(world, sent, answer));
-            if (wrong is not null)
-                failures.Add($"{one}: {wrong}\n    {sent}");
+                ?? (one.Also is null ? null : await one.Also(world, sent, answer)));
         }
         catch (Exception failure) when (failure is HttpRequestException or TaskCanceledException or InvalidOperationException)
         {
-            failures.Add($"{one}: {failure.Message}\n    {sent}");
+            return (sent, failure.Message);
         }
     }
 }

@@ -9,7 +9,8 @@ namespace Agency.Conformance.Tests;
 /// <summary>As much of JSON Schema as the document uses: what is wrong with a value, and values that fit and that do not.</summary>
 internal sealed class JsonSchema(JsonObject root)
 {
-    private static readonly string[] Words = ["GB", "EUR", "abc", "a-b", "agency", "agency.users", "users:read", "1", "12", "2026-01-02"];
+    /// <summary>One of them fits every pattern that the document has.</summary>
+    internal static readonly string[] Words = ["GB", "EUR", "abc", "a-b", "agency", "agency.users", "users:read", "1", "12", "2026-01-02"];
     private int _count;
 
     /// <summary>The first thing that is wrong, or null.</summary>
@@ -164,9 +165,9 @@ internal sealed class JsonSchema(JsonObject root)
             "uuid" => Guid.NewGuid().ToString(),
             "date-time" => "2026-01-02T03:00:00Z",
             "date" => "2026-01-02",
-            "email" => $"user-{n}-{Guid.NewGuid():N}@example.com",
-            "uri" => $"{Settings.Nowhere}/{n}",
-            _ => new string(Fit($"text-{n}", schema)),
+            "email" => $"{World.Marker}-{n}-{Guid.NewGuid():N}@example.com",
+            "uri" => $"{Settings.Nowhere}/{World.Marker}/{n}",
+            _ => new string(Fit($"{World.Marker}-{n}", schema)),
         };
     }
 

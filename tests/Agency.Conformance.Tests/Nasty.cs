@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json;
 
 namespace Agency.Conformance.Tests;
 
@@ -47,6 +48,20 @@ internal static class Nasty
         ("surrogates the wrong way round", "\"\\udc00\\ud800\""),
         ("NUL", "\"a\\u0000b\""),
         ("100,000 characters", $"\"{new string('x', 100_000)}\""),
+    ];
+
+    /// <summary>Bodies of JSON that some readers take and others do not.</summary>
+    public static IReadOnlyList<(string Name, byte[] Body)> Json { get; } =
+    [
+        .. Refused.SelectMany(text => new (string, string)[] { (text.Name, $"{{\"a\":{text.Literal}}}"), ($"{text.Name} as a name", $"{{{text.Literal}:1}}") })
+            .Append(("texts of all kinds", $"{{\"a\":{JsonSerializer.Serialize(Injections.Concat(Characters).Select(text => text.Text))}}}"))
+            .Append(("deep arrays", $"{{\"a\":{new string('[', 63)}{new string(']', 63)}}}"))
+            .Append(("deep objects", string.Concat(Enumerable.Repeat("{\"a\":", 63)) + "{}" + new string('}', 63)))
+            .Append(("deeper arrays", $"{{\"a\":{new string('[', 64)}{new string(']', 64)}}}"))
+            .Append(("a field twice", "{\"a\":1,\"a\":2}")).Append(("no field", "{}")).Append(("null", "null")).Append(("huge exponent", "{\"a\":1e400}"))
+            .Append(("many digits", $"{{\"a\":{new string('9', 1000)}}}")).Append(("NUL raw", "{\"a\":\"a\0b\"}"))
+            .Select(text => (text.Item1, Encoding.UTF8.GetBytes(text.Item2))),
+        ("a surrogate in UTF-8", [.. "{\"a\":\""u8, 0xed, 0xa0, 0x80, .. "\"}"u8]),
     ];
 
     /// <summary>Bodies that are not JSON.</summary>

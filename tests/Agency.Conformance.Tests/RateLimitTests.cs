@@ -17,7 +17,7 @@ public sealed class RateLimitTests(World world)
         foreach (var operation in world.Document.Operations)
         {
             // A caller for each, since routes of one scope share a bucket. The path need not lead anywhere: the limit comes first.
-            var sent = new Sent(operation.Method, operation.Path.Count == 0 ? operation.Template : world.Unknown(operation.Template))
+            var sent = new Sent(operation.Method, operation.Path.Count == 0 ? operation.Template : World.Unknown(operation))
             {
                 Authorization = operation.Scope is null ? null : "Bearer " + host.Token(operation.Scope, subject: operation.Id),
             };

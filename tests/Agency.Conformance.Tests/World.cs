@@ -15,6 +15,9 @@ namespace Agency.Conformance.Tests;
 /// <summary>A request, ready to be sent.</summary>
 internal sealed record Sent(HttpMethod Method, string Path)
 {
+    /// <summary>Bytes of a body that are printed.</summary>
+    public const int MostPrinted = 4000;
+
     /// <summary>The Authorization header; null for none.</summary>
     public string? Authorization { get; init; }
 
@@ -38,7 +41,7 @@ internal sealed record Sent(HttpMethod Method, string Path)
         if (Body is null)
             return text.ToString();
         text.Append(CultureInfo.InvariantCulture, $" -H 'Content-Type: {MediaType}'");
-        return Body.Length > 4000
+        return Body.Length > MostPrinted
             ? text.Append(CultureInfo.InvariantCulture, $" --data-binary <{Body.Length} bytes that begin with {Encoding.UTF8.GetString(Body, 0, 60)}>").ToString()
             : $"printf '%b' '{Escaped(Body)}' | {text.Append(" --data-binary @-")}";
     }
@@ -62,12 +65,24 @@ internal sealed record Received(int Status, IReadOnlyDictionary<string, string> 
 public sealed class World(IMessageSink sink) : IAsyncLifetime
 {
     internal const string Home = "acme";
+
+    /// <summary>Stands in every text that the suite makes up, and so in all that the home organisation has; nobody else may see it.</summary>
+    internal const string Marker = "zqhome";
+
     private const string Other = "rival";
 
-    // What changes by itself: positions of readers, and what is kept of requests that changed nothing else.
-    private static readonly string[] Ephemeral = ["platform.log_head", "platform.inbox", "embedded.consumer_offsets", "platform.idempotency", "platform.webhook_deliveries"];
+    // What changes by itself: positions of readers.
+    private static readonly string[] Ephemeral = ["platform.log_head", "platform.inbox", "embedded.consumer_offsets"];
 
-    private readonly ConcurrentDictionary<string, Task<Thing>> _things = new();
+    // How a delivery fares goes on by itself; that it has ended does not.
+    private static readonly Dictionary<string, string> Lasting = new()
+    {
+        ["platform.webhook_deliveries"] = "to_jsonb(t) - '{attempts,tries,next_attempt_at,lease_until,last_attempt_at,last_status,last_error}'::text[]",
+    };
+
+    private readonly ConcurrentDictionary<string, Task<string>> _things = new();
+    private readonly Dictionary<string, string> _madeBy = [];
+    private readonly SemaphoreSlim _searching = new(1, 1);
     private HttpClient _client = null!;
     private NpgsqlDataSource _admin = null!;
 
@@ -83,6 +98,8 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
 
     internal JsonSchema Schema { get; private set; } = null!;
 
+    internal Isolation Isolation { get; private set; } = null!;
+
     /// <summary>Every scope that a route asks for.</summary>
     internal string Scopes => string.Join(' ', Document.Operations.Select(o => o.Scope).Where(s => s is not null).Distinct());
 
@@ -94,6 +111,7 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
         using var answer = await _client.GetAsync("/openapi.json");
         Document = new((JsonObject)JsonNode.Parse(await answer.Content.ReadAsStringAsync())!);
         Schema = new(Document.Root);
+        Isolation = await Isolation.BeginAsync(this);
     }
 
     public async Task DisposeAsync()
@@ -172,24 +190,24 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
     /// <param name="optional">With the body's optional fields.</param>
     internal async Task<Sent> ValidAsync(Operation operation, bool fresh = false, bool optional = false)
     {
-        var thing = await ThingAsync(operation.Template, fresh);
+        var path = await ThingAsync(operation.Template, fresh);
         var query = string.Join('&', operation.Query.Where(q => q.IsRequired || q.Example is not null).Select(q => $"{q.Name}={Uri.EscapeDataString(q.Example ?? (string)Schema.Valid(q.Schema)!)}"));
         var body = operation.Body is null ? null : ValidBody(operation, optional);
-        return new(operation.Method, thing.Path + (query.Length > 0 ? "?" + query : ""))
+        return new(operation.Method, path + (query.Length > 0 ? "?" + query : ""))
         {
             Authorization = operation.Scope is null ? null : Bearer(),
             Body = body is null ? null : Json(body),
             MediaType = body is null ? null : "application/json",
-            Headers = operation.NeedsIfMatch ? [("If-Match", await TagAsync(operation.Template, thing.Path) ?? "*")] : [],
+            Headers = operation.NeedsIfMatch ? [("If-Match", await TagAsync(operation.Template, path) ?? "*")] : [],
         };
     }
 
     /// <summary>The request with its signature, where the route asks for one and it has none.</summary>
-    internal static Sent Sign(Operation operation, Sent sent)
+    internal static Sent Sign(Operation operation, Sent sent, string? id = null)
     {
         if (operation.SignedAs is not { } prefix)
             return sent;
-        var id = Guid.NewGuid().ToString();
+        id ??= Guid.NewGuid().ToString();
         var now = DateTimeOffset.UtcNow;
         return sent with
         {
@@ -202,30 +220,39 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
     }
 
     /// <summary>The document's example where it gives one, each time with other words where it says <c>example-1</c>; else what the schema tells.</summary>
-    internal JsonNode ValidBody(Operation operation, bool optional = false) => operation.Example is { } example
-        ? JsonNode.Parse(example.ToJsonString().Replace("https://hooks.example.com", Settings.Nowhere, StringComparison.Ordinal).Replace("example-1", "example-" + Guid.NewGuid().ToString("N"), StringComparison.Ordinal))!
-        : Schema.Valid(operation.Body!, optional)!;
+    internal JsonNode ValidBody(Operation operation, bool optional = false) => Example(operation, $"{Guid.NewGuid():N}") ?? Schema.Valid(operation.Body!, optional)!;
+
+    /// <summary>The document's example, if it has one, with <paramref name="word"/> where it says <c>example-1</c>.</summary>
+    internal static JsonNode? Example(Operation operation, string word) => operation.Example is not { } example ? null
+        : JsonNode.Parse(example.ToJsonString().Replace("https://hooks.example.com", Settings.Nowhere, StringComparison.Ordinal).Replace("example-1", $"{Marker}-{word}", StringComparison.Ordinal));
 
     internal static byte[] Json(JsonNode? body) => Encoding.UTF8.GetBytes(body?.ToJsonString() ?? "null");
 
-    /// <summary>A concrete path of this template.</summary>
-    internal Task<Thing> ThingAsync(string template, bool fresh = false) =>
-        !template.Contains('{', StringComparison.Ordinal) ? Task.FromResult(new Thing(template, true))
+    /// <summary>A path of this template at which something is.</summary>
+    /// <exception cref="InvalidOperationException">Nothing can be had there; the message says what the suite needs.</exception>
+    internal Task<string> ThingAsync(string template, bool fresh = false) =>
+        !template.Contains('{', StringComparison.Ordinal) ? Task.FromResult(template)
         : fresh ? MakeAsync(template)
         : _things.GetOrAdd(template, MakeAsync);
 
     /// <summary>A path of this template with ids that nothing has.</summary>
-    internal string Unknown(string template) => Operation(template).Path.Aggregate(template, (path, parameter) =>
-        path.Replace($"{{{parameter.Name}}}", UnknownId(parameter), StringComparison.Ordinal));
+    internal static string Unknown(Operation operation, Random? random = null) => operation.Path.Aggregate(operation.Template, (path, parameter) =>
+        path.Replace($"{{{parameter.Name}}}", UnknownId(parameter, random), StringComparison.Ordinal));
 
-    internal static string UnknownId(Parameter parameter) => (string?)parameter.Schema["format"] == "uuid" ? Guid.NewGuid().ToString()
-        : JsonSchema.Types(parameter.Schema).Contains("integer") ? Random.Shared.NextInt64(1L << 40, 1L << 50).ToString(CultureInfo.InvariantCulture)
-        : $"none-{Guid.NewGuid():N}";
+    internal static string UnknownId(Parameter parameter, Random? random = null)
+    {
+        var bytes = new byte[16];
+        (random ?? Random.Shared).NextBytes(bytes);
+        return (string?)parameter.Schema["format"] == "uuid" ? new Guid(bytes).ToString()
+            : JsonSchema.Types(parameter.Schema).Contains("integer") ? ((1L << 40) + BitConverter.ToUInt32(bytes)).ToString(CultureInfo.InvariantCulture)
+            : $"none-{Convert.ToHexStringLower(bytes)}";
+    }
 
     /// <summary>
     /// The tables' contents, as a number for each. Two that are alike mean that nothing was changed in between; it waits until what is
     /// under way in the background has ended.
     /// </summary>
+    /// <exception cref="TimeoutException">The background does not come to rest; the message says what is left.</exception>
     internal async Task<IReadOnlyDictionary<string, long>> FingerprintAsync()
     {
         var clock = Stopwatch.StartNew();
@@ -234,25 +261,55 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
         {
             await Task.Delay(30);
             var after = await TakeAsync();
-            if (!await IsBusyAsync() && before.All(t => after[t.Key] == t.Value))
+            var busy = await QueryAsync(Busy);
+            if (busy.Count == 0 && before.All(t => after[t.Key] == t.Value))
                 return after;
             if (clock.Elapsed > TimeSpan.FromSeconds(60))
-                throw new TimeoutException("The background work does not come to rest.");
+                throw new TimeoutException($"The background work does not come to rest: {string.Join("; ", busy)}.");
             before = after;
         }
     }
 
-    private async Task<bool> IsBusyAsync()
+    /// <summary>How many commands of this operation the audit trail knows.</summary>
+    internal async Task<int> CommandsAsync(Operation operation) => (await QueryAsync($"select id::text from platform.audit where action = '{operation.Id}'")).Count;
+
+    /// <summary>What the background has left once it rests, or cannot leave behind.</summary>
+    internal async Task<List<string>> LeftAsync()
     {
-        await using var command = _admin.CreateCommand("""
-            select exists (select from platform.events where position is null)
-                or exists (
-                    select from (select topic, max(position) as last from platform.events group by topic) as written
-                    join embedded.consumer_offsets read on read.topic = written.topic and read.position < written.last)
-                or exists (select from embedded.sagas where due_at <= now() or lease_until is not null)
-            """);
-        return (bool)(await command.ExecuteScalarAsync())!;
+        var clock = Stopwatch.StartNew();
+        List<string> busy;
+        while ((busy = [.. await QueryAsync(Busy), .. await QueryAsync(Untried)]).Count > 0 && clock.Elapsed < TimeSpan.FromMinutes(2))
+            await Task.Delay(100);
+        return [.. busy, .. await StuckAsync()];
     }
+
+    /// <summary>What the background could not do: whatever was accepted must also be worked off.</summary>
+    private Task<List<string>> StuckAsync() => QueryAsync($"""
+        select format('%s cannot handle %s %s: %s', group_name, type, subject, error) from platform.parked where group_name <> '{Arrangements.NoConsumer}'
+        union all
+        select format('saga %s %s is %s at step %s after %s attempts: %s', name, id, status, step, attempt, error)
+        from embedded.sagas where status in ('running', 'compensating') and error is not null
+        union all
+        select format('delivery %s to %s is tried for ever: %s', d.id, w.url, d.data)
+        from platform.webhook_deliveries d join platform.webhooks w on w.id = d.webhook_id
+        where d.attempts > 0 and d.status = 'pending' and d.last_error is null and d.lease_until < now()
+        """);
+
+    // Written but not in its place in the log; in its place but not read; a saga's step that is due.
+    private const string Busy = """
+        select format('%s events have no position', count(*)) from platform.events where position is null having count(*) > 0
+        union all
+        select format('%s is at %s of %s in %s', read.group_name, read.position, written.last, written.topic)
+        from (select topic, max(position) as last from platform.events group by topic) as written
+        join embedded.consumer_offsets read on read.topic = written.topic and read.position < written.last
+        union all
+        select format('saga %s %s is due', name, id) from embedded.sagas where due_at <= now() or lease_until is not null
+        """;
+
+    private const string Untried = """
+        select format('delivery %s has not been tried', d.id) from platform.webhook_deliveries d join platform.webhooks w on w.id = d.webhook_id
+        where w.enabled and d.status = 'pending' and d.attempts = 0
+        """;
 
     private async Task<Dictionary<string, long>> TakeAsync()
     {
@@ -260,7 +317,7 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
             select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1
             """);
         var sql = string.Join(" union all ", _tables.Except(Ephemeral).Select(t =>
-            $"select '{t}', coalesce(sum(hashtextextended(t::text, 0)), 0)::numeric % 9007199254740881 + count(*) from {t} t"));
+            $"select '{t}', coalesce(sum(hashtextextended(({Lasting.GetValueOrDefault(t, "t")})::text, 0)), 0)::numeric % 9007199254740881 + count(*) from {t} t"));
         await using var command = _admin.CreateCommand(sql);
         await using var reader = await command.ExecuteReaderAsync();
         var found = new Dictionary<string, long>();
@@ -281,29 +338,18 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
         return found;
     }
 
-    private Operation Operation(string template) => Document.Operations.First(o => o.Template == template);
-
     /// <summary>Fills a template's parameters from left to right, each with a thing made or found in the collection before it.</summary>
-    private async Task<Thing> MakeAsync(string template)
+    private async Task<string> MakeAsync(string template)
     {
         var at = "";
         var pattern = "";
-        var isReal = true;
         foreach (var segment in template.Split('/', StringSplitOptions.RemoveEmptyEntries))
         {
-            if (!segment.StartsWith('{'))
-            {
-                (at, pattern) = ($"{at}/{segment}", $"{pattern}/{segment}");
-                continue;
-            }
-
-            var id = isReal ? await MakeOneAsync(pattern, at) : null;
+            at = segment.StartsWith('{') ? $"{at}/{await MakeOneAsync(pattern, at, segment)}" : $"{at}/{segment}";
             pattern = $"{pattern}/{segment}";
-            isReal = id is not null;
-            at = $"{at}/{id ?? UnknownId(Operation(template).Path.First(p => $"{{{p.Name}}}" == segment))}";
         }
 
-        return new(at, isReal);
+        return at;
     }
 
     /// <summary>The entity tag that a thing has now; null when it cannot be read.</summary>
@@ -311,40 +357,87 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
         ? (await SendAsync(new(HttpMethod.Get, path) { Authorization = Bearer() })).Header("ETag")
         : null;
 
-    private async Task<string?> MakeOneAsync(string pattern, string path)
+    /// <summary>The id of something in a collection: arranged, made by its POST, found in its list, or made by whatever answers with its path.</summary>
+    private async Task<string> MakeOneAsync(string pattern, string path, string parameter)
     {
-        if (Arrangements.Known.TryGetValue(pattern, out var arrange))
-            return await arrange(this, path);
-        var post = Document.Operations.FirstOrDefault(o => o.Method == HttpMethod.Post && o.Template == pattern);
-        if (post is not null)
+        var id = Arrangements.Known.TryGetValue(pattern, out var arrange) ? await arrange(this, path)
+            : await PostAsync(pattern, path) ?? await FirstAsync(pattern, path) ?? await ByLocationAsync($"{pattern}/{parameter}");
+        return id ?? throw new InvalidOperationException(
+            $"Nothing is known at {path}/{parameter}, so what is promised of its routes cannot be tried: no POST makes one there, no GET lists one, and no "
+            + $"answer's documented Location leads there. Add to {nameof(Arrangements)}.{nameof(Arrangements.Known)} how one comes about.");
+    }
+
+    /// <summary>Begins the type of the problem that there are as many as an organisation may have.</summary>
+    internal const string TooMany = "urn:agency:problem:too-many-";
+
+    /// <summary>Deletes what the collection lists, but for what the cases share.</summary>
+    internal async Task MakeRoomAsync(Operation post)
+    {
+        // One that is being made may be what there is no room for.
+        var kept = _things.Values.Where(t => t.IsCompletedSuccessfully).Select(t => t.Result).ToList();
+        var list = (await SendAsync(new(HttpMethod.Get, post.Template) { Authorization = Bearer() })).Json as JsonArray ?? [];
+        foreach (var path in list.Select(item => $"{post.Template}/{item!["id"]}").Where(path => !kept.Any(k => k.StartsWith(path, StringComparison.Ordinal))))
+            await SendAsync(new(HttpMethod.Delete, path) { Authorization = Bearer(), Headers = [("If-Match", "*")] });
+    }
+
+    /// <summary>Null when there is no such POST, or it conflicts with what is there.</summary>
+    private async Task<string?> PostAsync(string pattern, string path)
+    {
+        if (Document.Operations.FirstOrDefault(o => o.Method == HttpMethod.Post && o.Template == pattern) is not { } post)
+            return null;
+        var answer = await OneMoreAsync();
+        if (answer.Text.Contains(TooMany, StringComparison.Ordinal))
         {
-            var answer = await SendAsync(new(HttpMethod.Post, path)
-            {
-                Authorization = Bearer(),
-                Body = post.Body is null ? null : Json(ValidBody(post)),
-                MediaType = "application/json",
-            });
-            // There may be as many as there can be.
-            if (answer.Status == 409)
-                return await FirstAsync(pattern, path);
-            if (answer.Status >= 500)
-                throw new HttpRequestException($"POST {path} fails: {answer.Status} {answer.Text}");
-            if (answer.Status is not (200 or 201 or 202))
-                throw new InvalidOperationException($"POST {path} does not make one: {answer.Status} {answer.Text}. If its schema cannot say what it takes, its operation needs an Example.");
-            return answer.Header("Location") is { } location ? location.Split('/')[^1] : answer.Json?["id"]?.ToString();
+            await MakeRoomAsync(post);
+            answer = await OneMoreAsync();
         }
 
-        return await FirstAsync(pattern, path);
+        Task<Received> OneMoreAsync() => SendAsync(new(HttpMethod.Post, path)
+        {
+            Authorization = Bearer(),
+            Body = post.Body is null ? null : Json(ValidBody(post)),
+            MediaType = "application/json",
+        });
+
+        return answer.Status switch
+        {
+            409 => null,
+            200 or 201 or 202 => answer.Header("Location") is { } location ? location.Split('/')[^1] : answer.Json?["id"]?.ToString(),
+            >= 500 => throw new HttpRequestException($"POST {path} fails: {answer.Status} {answer.Text}"),
+            _ => throw new InvalidOperationException(
+                $"POST {path} does not make one: {answer.Status} {answer.Text}. If its schema cannot say what it takes, its operation needs an Example."),
+        };
     }
 
     private async Task<string?> FirstAsync(string pattern, string path) => Document.Operations.Any(o => o.Method == HttpMethod.Get && o.Template == pattern)
         && (await SendAsync(new(HttpMethod.Get, path) { Authorization = Bearer() })).Json is JsonArray { Count: > 0 } list
             ? list[0]?["id"]?.ToString()
             : null;
-}
 
-/// <summary>A path, and whether anything is there.</summary>
-internal sealed record Thing(string Path, bool IsReal);
+    /// <summary>From any operation that answers with the place of what it began, once it is known which one leads here.</summary>
+    private async Task<string?> ByLocationAsync(string template)
+    {
+        await _searching.WaitAsync();
+        try
+        {
+            foreach (var operation in Document.Operations.Where(o => o.Path.Count == 0 && o.HasLocation && _madeBy.GetValueOrDefault(o.Id, template) == template))
+            {
+                if ((await SendAsync(await ValidAsync(operation))).Header("Location") is not { } location)
+                    continue;
+                var leadsTo = Document.Operations.FirstOrDefault(o => o.Path.Count == 1 && o.Fits(location))?.Template ?? location;
+                _madeBy[operation.Id] = leadsTo;
+                if (leadsTo == template)
+                    return location.Split('/')[^1];
+            }
+
+            return null;
+        }
+        finally
+        {
+            _searching.Release();
+        }
+    }
+}
 
 /// <summary>One world for all tests, one after the other: each looks at what the database holds.</summary>
 [CollectionDefinition(Name)]
