@@ -269,10 +269,11 @@ public sealed class RollupTests : IAsyncLifetime
                     var revenue = await client.AskAsync($"/analytics/revenue?{query}");
                     var expected = await _host.Database.QueryAsync<string>($"""
                         select concat_ws('|', to_char(date_trunc('{interval}', occurred_at, 'UTC') at time zone 'UTC', 'YYYY-MM-DD HH24'), {lines},
-                          count(distinct properties ->> 'orderId') filter (where date_trunc('hour', ordered_at) = date_trunc('hour', occurred_at)))
+                          count(distinct properties ->> 'orderId') filter (where date_trunc('hour', ordered_at) = date_trunc('hour', occurred_at)),
+                          count(distinct coalesce('u' || user_id, 'a' || anonymous_id)))
                         from ({raw}) as e where name = 'order-line' and {within} group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
                         """);
-                    Assert.Equal(expected.Select(Plain), Points(revenue, "gross", "refunds", "net", "lines", "cancelledLines", "units", "orders"));
+                    Assert.Equal(expected.Select(Plain), Points(revenue, "gross", "refunds", "net", "lines", "cancelledLines", "units", "orders", "customers"));
                     Assert.Equal(
                         await _host.Database.ScalarAsync<long>($"select count(distinct properties ->> 'orderId') from ({raw}) as e where ordered_at >= '{from}' and ordered_at < '{to}'"),
                         revenue.GetProperty("totals").GetProperty("orders").GetInt64());
@@ -323,8 +324,9 @@ public sealed class RollupTests : IAsyncLifetime
                     if (from.Contains("T00", StringComparison.Ordinal))
                         foreach (var by in new[] { "country", "product", "campaign" })
                         {
-                            var top = (await client.AskAsync($"/analytics/revenue?{query}&by={by}&limit=20")).GetProperty("breakdown").EnumerateArray().Select(b => string.Join('|',
-                                new[] { "gross", "refunds", "net", "lines", "cancelledLines", "units" }.Select(f => Number(b.GetProperty(f))).Prepend(b.GetProperty("key").GetString() ?? "")));
+                            string[] fields = ["gross", "refunds", "net", "lines", "cancelledLines", "units"];
+                            var shares = (await client.AskAsync($"/analytics/revenue?{query}&by={by}&limit=20")).GetProperty("breakdown").EnumerateArray().ToList();
+                            var top = shares.Select(b => string.Join('|', fields.Select(f => Number(b.GetProperty(f))).Prepend(b.GetProperty("key").GetString() ?? "")));
                             var key = by switch
                             {
                                 "country" => "coalesce(properties ->> 'country', '')",
@@ -336,6 +338,16 @@ public sealed class RollupTests : IAsyncLifetime
                                 group by {key} order by coalesce(sum(amount) filter (where amount > 0), 0) desc, {key} collate "C" limit 20
                                 """);
                             Assert.Equal(expected.Select(Plain), top);
+                            // There are no hours of these.
+                            Assert.All(shares, share => Assert.Equal(interval == "hour", share.GetProperty("series").ValueKind == JsonValueKind.Null));
+                            if (interval == "hour" || shares.Count == 0)
+                                continue;
+                            expected = await _host.Database.QueryAsync<string>($"""
+                                select concat_ws('|', to_char(date_trunc('{interval}', occurred_at, 'UTC') at time zone 'UTC', 'YYYY-MM-DD HH24'), {lines})
+                                from ({raw}) as e where name = 'order-line' and {within} and {key} = '{shares[0].GetProperty("key").GetString()}'
+                                group by date_trunc('{interval}', occurred_at, 'UTC') order by 1
+                                """);
+                            Assert.Equal(expected.Select(Plain), Points(shares[0], fields));
                         }
                 }
             }

@@ -344,6 +344,30 @@ public sealed class ScanTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Revenue_by_what_the_rollups_have_is_never_refused_for_its_size()
+    {
+        using var client = _host.Client();
+        Assert.All((await client.AskAsync("/analytics/revenue?breakdown=country")).GetProperty("breakdown").EnumerateArray(), b => Assert.Equal(JsonValueKind.Number, b.GetProperty("orders").ValueKind));
+        await _host.Database.RunAsync("""
+            update analytics.event_counts set events = 5000001 where name = 'order-line';
+            insert into analytics.revenue (tenant_id, dimension, resolution, start, currency, key, gross, refunds, orders, lines, cancelled_lines, units)
+            select 'acme', dimension, resolution, '2024-01-01', 'GBP', 'DE', 10, 4, 0, 3, 1, 2
+            from unnest(array['country', 'product', 'campaign']) as dimension, unnest(array['day', 'month']) as resolution
+            """);
+        foreach (var (breakdown, by) in new[] { ("country", "country"), ("productId", "product"), ("$utm_campaign", "campaign") })
+        {
+            var answer = await client.AskAsync($"/analytics/revenue?breakdown={breakdown}");
+            Assert.Equal((await client.AskAsync($"/analytics/revenue?by={by}")).GetRawText(), answer.GetRawText());
+            var share = answer.GetProperty("breakdown").EnumerateArray().Single();
+            Assert.Equal("DE|10|4|6|null|3|1|2|null|null|null", share.GetProperty("key").GetString() + "|"
+                + Fields(share, "gross", "refunds", "net", "orders", "lines", "cancelledLines", "units", "averageOrder", "customers", "perCustomer"));
+        }
+
+        await client.AskAsync("/analytics/revenue?breakdown=$device", 400);
+        await client.AskAsync("/analytics/revenue?breakdown=country&filter=country exists", 400);
+    }
+
+    [Fact]
     public async Task A_filter_that_pins_the_name_reads_no_other_events()
     {
         using var client = _host.Client();

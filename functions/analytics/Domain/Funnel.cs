@@ -113,24 +113,26 @@ public sealed class Funnel(int steps, long from, long to, long window)
             // Of those that can do the same steps the first has the lowest value, and the others would do no better.
             if ((moment[i].Steps & 1) == 0 || (i > 0 && moment[i].Steps == moment[i - 1].Steps) || (found >= 0 && moment[i].Value >= moment[found].Value))
                 continue;
-            if (run == 1 || Run(moment, 1, run, i) == run - 1)
+            if (run == 1 || RunOfSeveral(moment, 1, run, i) == run - 1)
                 found = i;
         }
 
         return found;
     }
 
-    /// <summary>
-    /// How many steps, from the first that is not done yet, the events of a moment do, each used once. Steps are given events one after the
-    /// other; where there is none left, those before may have to take another (a matching by augmenting paths).
-    /// </summary>
+    /// <summary>How many steps, from the first that is not done yet, the events of a moment do, each used once.</summary>
     /// <param name="done">Steps before it.</param>
     /// <param name="depth">Where to stop.</param>
+    private static int Run(ReadOnlySpan<FunnelEvent> moment, int done, int depth) =>
+        moment.Length > 1 ? RunOfSeveral(moment, done, depth) : done < depth ? (moment[0].Steps >> done) & 1 : 0;
+
+    /// <summary>
+    /// The same of several events. Steps are given events one after the other; where there is none left, those before may have to take
+    /// another (a matching by augmenting paths).
+    /// </summary>
     /// <param name="without">The place of an event that is not to be used.</param>
-    private static int Run(ReadOnlySpan<FunnelEvent> moment, int done, int depth, int without = -1)
+    private static int RunOfSeveral(ReadOnlySpan<FunnelEvent> moment, int done, int depth, int without = -1)
     {
-        if (moment.Length == 1)
-            return done < depth && without < 0 ? (moment[0].Steps >> done) & 1 : 0;
         // Events that can do the same steps are next to each other.
         Span<Alike> alike = stackalloc Alike[Math.Min(moment.Length, 1 << MaxSteps)];
         var kinds = 0;

@@ -19,7 +19,7 @@ public sealed record RevenueAnalyticsQuery(
     private static readonly (string By, string Property)[] Dimensions = [("country", "country"), ("product", "productId"), ("campaign", "$utm_campaign")];
 
     /// <summary>What the rollups have revenue by, when that is what is asked for.</summary>
-    public string? Dimension => Scan.Filter is not null ? null : By ?? Array.Find(Dimensions, d => d.Property == Scan.Breakdown).By;
+    public string? Dimension() => Scan.Filter is not null ? null : By ?? Array.Find(Dimensions, d => d.Property == Scan.Breakdown).By;
 
     /// <summary>What the lines themselves are broken down by.</summary>
     /// <exception cref="ProblemException">400: by two things at once.</exception>
@@ -45,12 +45,12 @@ public sealed class GetRevenueAnalytics(UnitOfWork work, ReadCache cache, Caller
         var (currency, first, last) = await CurrencyAsync(query, cancel);
         if (query.Range.Within(first, last) is not { } range)
             return Ok(http, query, new(interval, query.Range.From, query.Range.To, currency, RevenueSummary.Of(RevenueTotals.Zero, 0), [], property is null ? null : []));
-        var isScan = query.Scan.IsAsked() && !(query.Dimension is not null
+        var isScan = query.Scan.IsAsked() && !(query.Dimension() is not null
             && (await work.CountsByNameAsync(range, [OrderLine.EventName], cancel)).Sum(c => c.Events) > EventCounts.MaxScan);
-        if (query.Dimension is not null && !isScan)
+        if (query.Dimension() is not null && !isScan)
             range = query.Range.InWholeDays(range);
         var (all, top) = isScan ? await RevenueScan.RunAsync(work, range, interval, currency, query.Scan, property, query.Limit, cancel)
-            : await new RevenueRollup(work, cache, caller, currency ?? "").RunAsync(range, interval, query.Dimension, query.Limit, cancel);
+            : await new RevenueRollup(work, cache, caller, currency ?? "").RunAsync(range, interval, query.Dimension(), query.Limit, cancel);
         return Ok(http, query, RevenueDto.Of(interval, range, currency, all, property is null ? null : top));
     }
 
