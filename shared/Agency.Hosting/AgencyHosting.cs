@@ -43,7 +43,7 @@ public static partial class AgencyHosting
         builder.UseMiddleware<RateLimitMiddleware>();
         builder.UseMiddleware<AuthorizationMiddleware>();
         builder.UseMiddleware<StrictQueryMiddleware>();
-        builder.UseMiddleware<UnexpectedBodyMiddleware>();
+        builder.UseMiddleware<UnreadBodyMiddleware>();
         return builder;
     }
 

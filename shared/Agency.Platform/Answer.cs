@@ -44,16 +44,6 @@ public sealed class Answer : IResult
     /// <summary>What is stored for a replay, where that is not the body itself.</summary>
     internal ReadOnlyMemory<byte>? Stored { get; init; }
 
-    /// <summary>The same, of which a replay gets but this: the stored answer must not hold what may have to be forgotten.</summary>
-    public Answer ReplayedAs<T>(T value, JsonTypeInfo<T> json) => new(Status, Body, ContentType)
-    {
-        Location = Location,
-        ETag = ETag,
-        Link = Link,
-        RetryAfter = RetryAfter,
-        Stored = JsonSerializer.SerializeToUtf8Bytes(value, json),
-    };
-
     public static Answer Ok<T>(T value, JsonTypeInfo<T> json, long? version = null) =>
         new(200, JsonSerializer.SerializeToUtf8Bytes(value, json)) { ETag = Tag(version) };
 

@@ -242,6 +242,8 @@ public sealed partial class OpenApiDocument
             problems.UnionWith([412, 428]);
         if (says.Body is not null)
             problems.UnionWith([413, 415]);
+        else if (isPost)
+            problems.Add(413);
         foreach (var status in problems)
             responses[Text(status)] = ProblemReference(status);
         responses["default"] = ProblemReference(0);

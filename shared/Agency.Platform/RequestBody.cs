@@ -63,7 +63,7 @@ public static class RequestBody
         try
         {
             if (!HoldsOnlyText(body.Span))
-                throw new ProblemException(Problem.Of(400, "malformed-json", "The body does not fit", "The body holds text with NUL or half a surrogate pair."));
+                throw new ProblemException(Problem.Of(400, "malformed-json", "The request body is malformed", "The body holds text with NUL or half a surrogate pair."));
         }
         catch (JsonException malformed)
         {
@@ -73,7 +73,7 @@ public static class RequestBody
         return body;
     }
 
-    /// <summary>The body's bytes, once its media type and size are right. The bytes are kept for the request's fingerprint.</summary>
+    /// <summary>The body's bytes, once its media type and size are right.</summary>
     /// <exception cref="ProblemException">415, 413, or 400 when they are not UTF-8.</exception>
     public static async Task<ReadOnlyMemory<byte>> ReadJsonBytesAsync(this HttpRequest http, CancellationToken cancel)
     {
@@ -81,6 +81,17 @@ public static class RequestBody
         var end = media.IndexOf(';');
         if (!(end < 0 ? media : media[..end]).Trim().Equals("application/json", StringComparison.OrdinalIgnoreCase))
             throw new ProblemException(Problem.Of(415, "unsupported-media-type", "The body must be JSON", "Send Content-Type: application/json."));
+        var body = await http.ReadBytesAsync(cancel);
+        // RFC 8259; the reader itself looks only at the strings that somebody asks for.
+        return Utf8.IsValid(body.Span)
+            ? body
+            : throw new ProblemException(Problem.Of(400, "malformed-json", "The request body is malformed", "The body is not UTF-8."));
+    }
+
+    /// <summary>The body's bytes, whatever they are. They are kept for the request's fingerprint.</summary>
+    /// <exception cref="ProblemException">413.</exception>
+    internal static async Task<ReadOnlyMemory<byte>> ReadBytesAsync(this HttpRequest http, CancellationToken cancel)
+    {
         var exchange = Exchange.Of(http.HttpContext);
         var limit = exchange.MaxBody;
         if (http.ContentLength > limit)
@@ -99,10 +110,7 @@ public static class RequestBody
             {
                 exchange.Body = read.Buffer.ToArray();
                 http.BodyReader.AdvanceTo(read.Buffer.End);
-                // RFC 8259; the reader itself looks only at the strings that somebody asks for.
-                return Utf8.IsValid(exchange.Body.Span)
-                    ? exchange.Body
-                    : throw new ProblemException(Problem.Of(400, "malformed-json", "The body does not fit", "The body is not UTF-8."));
+                return exchange.Body;
             }
 
             http.BodyReader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
@@ -113,7 +121,7 @@ public static class RequestBody
     public static Problem Malformed(JsonException malformed)
     {
         var path = malformed.Path is { Length: > 2 } p && p.StartsWith("$.", StringComparison.Ordinal) ? p[2..] : "$";
-        return Problem.Of(400, "malformed-json", "The body does not fit", "The body is not JSON of the expected shape.") with
+        return Problem.Of(400, "malformed-json", "The request body is malformed", "The body is not JSON of the expected shape.") with
         {
             // The serializer's message names CLR types; the position is what helps a client.
             Errors = new Dictionary<string, string[]> { [path] = [Explain(malformed)] },

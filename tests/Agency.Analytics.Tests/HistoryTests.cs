@@ -93,8 +93,8 @@ public sealed class HistoryTests : IAsyncLifetime
         Assert.Equal("active 2, new 2, anonymous 0, sessions 4", await UsersAsync());
         var numbers = await _host.Database.QueryAsync<string>("select visitor_of::text from analytics.visitor_of('ada-user', false) union all select visitor::text from analytics.identities");
         Assert.Equal(3, numbers.Count);
-        Assert.Equal(["analytics.identities", "analytics.violations", "platform.events", "platform.parked", "platform.webhook_deliveries"], (await HoldersAsync([.. numbers, "ada-"])).Intersect(
-            ["analytics.identities", "analytics.violations", "platform.events", "platform.idempotency", "platform.parked", "platform.webhook_deliveries"]));
+        string[] holders = ["analytics.identities", "analytics.violations", "platform.events", "platform.idempotency", "platform.parked", "platform.webhook_deliveries"];
+        Assert.Equal(holders, (await HoldersAsync([.. numbers, "ada-"])).Intersect(holders));
 
         // Also what is not counted yet.
         Assert.Equal(200, await KeyedAsync("/events", AnalyticsHost.Line("ada-8", "o3", "p", 1, 7, "2021-05-01T10:00:00Z", null, anonymous: "ada-device")));

@@ -28,7 +28,7 @@ internal static class Arrangements
             """)!),
         (HttpMethod.Post, "/events", new JsonArray([.. new (string Event, string Properties)[]
         {
-            (World.Marker, "{}"), ("page-view", "{}"), ("sign-up", "{}"),
+            (World.Marker, "{}"), ("page-view", """{"$path":"/pricing"}"""), ("sign-up", "{}"),
             ("order-line", $$"""{"orderId":"{{World.Marker}}","productId":"{{World.Marker}}","quantity":2,"unitPrice":9.5,"currency":"EUR"}"""),
         }.Select(e => new JsonObject
         {

@@ -44,7 +44,7 @@ internal sealed partial class Isolation(World world)
     public async Task<string?> WrongAsync(Operation operation, Received answer)
     {
         if (Told(await world.SendAsync(Question(operation, world.Bearer()))) == _empty[operation.Id])
-            return $"the home organisation has nothing to show here, so a leak could not be seen; add to {nameof(Arrangements)}.{nameof(Arrangements.Seeds)} what is asked for";
+            world.Say($"{operation.Name} answers everybody alike. If it is to show what an organisation has, add some to {nameof(Arrangements)}.{nameof(Arrangements.Seeds)}, or a leak cannot be seen.");
         return Told(answer) == _empty[operation.Id] ? null : $"it shows another organisation's: {answer.Text}\n    and not, as when there was nothing: {_empty[operation.Id]}";
     }
 
@@ -67,7 +67,7 @@ internal sealed partial class Isolation(World world)
     private async Task SendAsync(Sent sent)
     {
         // There may be as many as there can be.
-        if (await world.SendAsync(sent) is { Status: not (200 or 201 or 202 or 409) } refused)
+        if (await world.SendAsync(sent) is { Status: not (200 or 201 or 202 or 204 or 409) } refused)
             throw new InvalidOperationException($"{sent} is refused: {refused.Status} {refused.Text}");
     }
 

@@ -113,6 +113,9 @@ public static class EventPurge
               and ({criteria.From} is null or at >= {criteria.From}) and ({criteria.To} is null or at < {criteria.To})
             """,
             cancel);
+        // A client may have put the person's id into message ids. An event that is sent again is known by its own, so no replay is missed.
+        await work.ExecuteAsync(
+            $"delete from platform.idempotency where {criteria.Visitors is not null} and position(convert_to('\"messageId\":\"', 'UTF8') in body) > 0", cancel);
         return events;
     }
 

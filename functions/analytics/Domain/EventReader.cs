@@ -37,7 +37,7 @@ public static class EventReader
     {
         request ??= EventOrigin.Unknown;
         if (!Utf8.IsValid(body.Span))
-            throw new ProblemException(Problem.Of(400, "malformed-json", "The body does not fit", "The body is not UTF-8."));
+            throw new ProblemException(Problem.Of(400, "malformed-json", "The request body is malformed", "The body is not UTF-8."));
         try
         {
             var json = new Utf8JsonReader(body.Span, new JsonReaderOptions { MaxDepth = ReaderDepth });

@@ -50,9 +50,7 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
             work.Append(new EventTrackedEvent(candidates.FindAll(e => fresh.Contains(e.MessageId))), batch, 1);
         await command.Batch.AddViolationsAsync(work, fresh, cancel);
         var answer = command.Batch.Report(fresh);
-        var replay = answer with { Items = [.. answer.Items.Select(item => item with { MessageId = null })] };
-        return (answer.Rejected == 0 ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto) : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto))
-            .ReplayedAs(replay, AnalyticsJson.Default.TrackedDto);
+        return answer.Rejected == 0 ? Answer.Ok(answer, AnalyticsJson.Default.TrackedDto) : Answer.MultiStatus(answer, AnalyticsJson.Default.TrackedDto);
     }
 
     /// <returns>The message ids that were not there.</returns>
