@@ -87,7 +87,7 @@ public static class EventPurge
     }
 
     /// <summary>
-    /// Removes in one transaction what has come of a person since <see cref="RunAsync"/>, and what else tells of him. Afterwards his ids stand
+    /// Removes in one transaction what has come of a person since <see cref="RunAsync"/>, and what else tells of them. Afterwards the ids stand
     /// for somebody new. Nobody can join them to others at this moment: <see cref="Identities.LockAsync"/> is held.
     /// </summary>
     /// <returns>How many events.</returns>

@@ -52,8 +52,8 @@ public static class Identities
                 cancel);
     }
 
-    /// <summary>Makes one visitor the same person as another from now on, and tells of it; <see cref="JoinAsync"/> brings his history after.</summary>
-    /// <returns>False when he is known to be somebody else already.</returns>
+    /// <summary>Makes one visitor the same person as another from now on, and tells of it; <see cref="JoinAsync"/> brings the history after.</summary>
+    /// <returns>False when that visitor is known to be somebody else already.</returns>
     /// <exception cref="ProblemException">409: one of them is being purged.</exception>
     public static async Task<bool> SameAsync(UnitOfWork work, long visitor, long other, CancellationToken cancel)
     {
@@ -82,7 +82,7 @@ public static class Identities
     public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.ExecuteAsync(
         $"select pg_advisory_xact_lock(hashtextextended('agency identities ' || current_setting('agency.tenant'), 0))", cancel);
 
-    /// <summary>Forgets who a person is known to be, here and on the log. Waits for events that are being led to him.</summary>
+    /// <summary>Forgets who a person is known to be, here and on the log. Waits for events that are being led to that person.</summary>
     /// <param name="visitors">All numbers of the person.</param>
     public static async Task ForgetAsync(UnitOfWork work, long[] visitors, CancellationToken cancel)
     {

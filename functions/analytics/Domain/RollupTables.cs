@@ -77,7 +77,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
                 cancel);
     }
 
-    /// <summary>When each of these was first there, as far as he was.</summary>
+    /// <summary>When each of these was first there; who never was is left out.</summary>
     private async Task<Dictionary<long, DateTime>> FirstSeenAsync(IReadOnlyCollection<long> visitors, CancellationToken cancel) => visitors.Count == 0 ? [] : (await work.QueryAsync(
         $"""
         select visitor, first.start from unnest({visitors.ToArray()}) as visitor

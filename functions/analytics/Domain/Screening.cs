@@ -50,7 +50,7 @@ public sealed class Screening
         caller, AnalyticsTopic.Name, AnalyticsConfig.Subject,
         async () => new Screening(await AnalyticsConfigDto.ReadAsync(work, CancellationToken.None)), screening => screening._bytes, cancel);
 
-    /// <summary>The numbers among these items' ids that belong to an excluded person by another of his ids.</summary>
+    /// <summary>The numbers among these items' ids that belong to a person who is excluded by another id.</summary>
     public async Task<IReadOnlySet<long>> ExcludedAsync(UnitOfWork work, IReadOnlyList<ReadItem> items, CancellationToken cancel)
     {
         if (_visitors.Length == 0)

@@ -1,7 +1,7 @@
--- The events of one visitor, wherever they are: who is identified brings his with him, and those of one register of a sketch are few.
+-- The events of one visitor, wherever they are: who is identified brings them along, and those of one register of a sketch are few.
 create index events_by_visitor on analytics.events (tenant_id, visitor);
 
--- False until the history of the visitor has been made that of whom he is.
+-- False until the history of the visitor has been made that of the person.
 alter table analytics.identities add moved boolean not null default true;
 
 -- Anonymous ids whose first event it is. What was counted before is counted anew by MaintainAnalytics.

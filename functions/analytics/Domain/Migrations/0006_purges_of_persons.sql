@@ -1,4 +1,4 @@
--- What a purge of a person needs to find all of him.
+-- What a purge of a person needs to find everything.
 
 -- The number of an event's anonymous id where the event counts for a user who is not known to be the same person; else null. A purge of who
 -- has the id takes it out of the event.
