@@ -142,6 +142,7 @@ public sealed class EventContextTests
     [InlineData("""{"referrer":1}""", "context.referrer must be")]
     [InlineData("""{"userAgent":"a\u0000"}""", "context.userAgent must be")]
     [InlineData("""{"url":"\ud800"}""", "context.url must be")]
+    [InlineData("""{"\udc00\ud800":1}""", "context has a field whose name holds half a surrogate pair")]
     [InlineData("""{"url":"LONG"}""", "context.url must be")]
     [InlineData("""{"address":"localhost"}""", "context.address must be an IPv4 or IPv6 address")]
     [InlineData("""{"address":"010.0.0.1"}""", "context.address must be")]

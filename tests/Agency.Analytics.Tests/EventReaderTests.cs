@@ -13,6 +13,7 @@ public sealed class EventReaderTests
     [InlineData("\"event\":\"  \"", "event must be a string")]
     [InlineData("\"event\":\"a\\u0000b\"", "event must be a string")]
     [InlineData("\"event\":\"\\ud800\"", "event must be a string")]
+    [InlineData("\"event\":\"a\",\"\\udc00\\ud800\":1", "has a field whose name holds half a surrogate pair")]
     [InlineData("\"event\":null", "event is missing")]
     [InlineData("\"event\":[{\"event\":\"x\"}]", "event must be a string")]
     [InlineData("\"event\":\"a\",\"event\":\"b\"", "has a field twice")]

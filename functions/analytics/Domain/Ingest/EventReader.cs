@@ -149,7 +149,13 @@ public static class EventReader
         var seen = Fields.None;
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
-            if (json.ValueTextEquals("messageId"u8))
+            // Before it is compared, which throws for such a name.
+            if (!IsUnicode(ref json))
+            {
+                error ??= "has a field whose name holds half a surrogate pair";
+                json.Skip();
+            }
+            else if (json.ValueTextEquals("messageId"u8))
             {
                 Once(Fields.MessageId, ref seen, ref error);
                 Text(ref json, "messageId", ref messageId, ref error);
@@ -282,6 +288,9 @@ public static class EventReader
             error ??= $"properties are longer than {MaxProperties} bytes";
         return bytes;
     }
+
+    /// <summary>False when the escapes of the text or name that the reader is on hold half a surrogate pair.</summary>
+    internal static bool IsUnicode(ref Utf8JsonReader json) => !json.ValueIsEscaped || StringOf(ref json) is not null;
 
     /// <summary>Null when the text's escapes hold half a surrogate pair.</summary>
     internal static string? StringOf(ref Utf8JsonReader json)

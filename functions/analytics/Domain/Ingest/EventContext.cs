@@ -37,8 +37,15 @@ public sealed record EventContext(
         var seen = 0;
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
-            if (json.ValueTextEquals("url"u8))
+            if (!EventReader.IsUnicode(ref json))
+            {
+                error ??= "context has a field whose name holds half a surrogate pair";
+                json.Skip();
+            }
+            else if (json.ValueTextEquals("url"u8))
+            {
                 url = Text(ref json, "url", 1, ref seen, ref error);
+            }
             else if (json.ValueTextEquals("referrer"u8))
                 referrer = Text(ref json, "referrer", 2, ref seen, ref error);
             else if (json.ValueTextEquals("userAgent"u8))
