@@ -43,9 +43,7 @@ public sealed record EventContext(
                 json.Skip();
             }
             else if (json.ValueTextEquals("url"u8))
-            {
                 url = Text(ref json, "url", 1, ref seen, ref error);
-            }
             else if (json.ValueTextEquals("referrer"u8))
                 referrer = Text(ref json, "referrer", 2, ref seen, ref error);
             else if (json.ValueTextEquals("userAgent"u8))
