@@ -30,6 +30,17 @@ public sealed class TrackEventTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_message_id_is_known_again_by_what_the_database_makes_of_it_too()
+    {
+        var longest = string.Concat(Enumerable.Repeat("日", EventReader.MaxText));
+        await _client.TrackAsync(
+            $$"""{"messageId":"{{longest}}","event":"a"}""", """{"messageId":"Zoë 😀","event":"a"}""", """{"messageId":"m","event":"a"}""");
+        Assert.Equal(3, await _host.Database.ScalarAsync<long>("""
+            select count(*) from analytics.events e join analytics.message_ids m on m.tenant_id = e.tenant_id and m.digest = analytics.digest_of(e.message_id)
+            """));
+    }
+
+    [Fact]
     public async Task An_event_is_kept_as_it_was_sent()
     {
         await _client.TrackAsync("""

@@ -51,9 +51,9 @@ internal static class EveryEvent
             """),
         ("no message is sent twice", "select user_id || ' ' || template from users.messages group by user_id, template having count(*) > 1"),
         ("an accepted message is tracked once", """
-            select coalesce(e.tenant_id || ' ' || e.message_id, m.tenant_id || ' ' || m.message_id) || ' ' || count(*)
-            from analytics.events e full join analytics.message_ids m on m.tenant_id = e.tenant_id and m.message_id = e.message_id
-            group by e.tenant_id, e.message_id, m.tenant_id, m.message_id having count(e.message_id) <> 1 or count(m.message_id) <> 1
+            select coalesce(e.tenant_id || ' ' || e.message_id, m.tenant_id || ' ' || m.digest) || ' ' || count(*)
+            from analytics.events e full join analytics.message_ids m on m.tenant_id = e.tenant_id and m.digest = analytics.digest_of(e.message_id)
+            group by e.tenant_id, e.message_id, m.tenant_id, m.digest having count(e.message_id) <> 1 or count(m.digest) <> 1
             """),
         ("the counts are those of the raw events", """
             select coalesce(raw.tenant_id, sums.tenant_id) || ' ' || coalesce(raw.name, sums.name) || ' raw ' || coalesce(raw.n, 0) || ' rolled up ' || coalesce(sums.n, 0)

@@ -59,18 +59,20 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
         await AddMonthsAsync(events, exists, cancel);
         // Concurrent batches with the same ids wait for each other in one order, so not in a circle. An identity that is used stays until the
         // end: a purge that forgets it waits for the events that it has led to a person.
-        var sorted = events.Order(Comparer<TrackedEvent>.Create((a, b) => string.CompareOrdinal(a.MessageId, b.MessageId))).ToList();
+        var digests = events.ConvertAll(e => MessageId.DigestOf(e.MessageId)).ToArray();
+        var sorted = events.ToArray();
+        Array.Sort(digests, sorted);
         var inserted = await work.QueryAsync(
             $"""
             with sent as (
               select * from unnest(
-                {sorted.ConvertAll(e => e.MessageId).ToArray()}, {sorted.ConvertAll(e => e.Event).ToArray()},
-                {sorted.ConvertAll(e => e.UserId).ToArray()}, {sorted.ConvertAll(e => e.AnonymousId).ToArray()}, {sorted.ConvertAll(Visitor.Of).ToArray()},
-                {sorted.ConvertAll(Visitor.DeviceOf).ToArray()}, {sorted.ConvertAll(e => e.Time.UtcDateTime).ToArray()},
-                {sorted.ConvertAll(e => Encoding.UTF8.GetString(e.Properties.Utf8.Span)).ToArray()})
-                as sent (message_id, name, user_id, anonymous_id, visitor, device, occurred_at, properties)
+                {digests}, {Array.ConvertAll(sorted, e => e.MessageId)}, {Array.ConvertAll(sorted, e => e.Event)},
+                {Array.ConvertAll(sorted, e => e.UserId)}, {Array.ConvertAll(sorted, e => e.AnonymousId)}, {Array.ConvertAll(sorted, Visitor.Of)},
+                {Array.ConvertAll(sorted, Visitor.DeviceOf)}, {Array.ConvertAll(sorted, e => e.Time.UtcDateTime)},
+                {Array.ConvertAll(sorted, e => Encoding.UTF8.GetString(e.Properties.Utf8.Span))})
+                as sent (digest, message_id, name, user_id, anonymous_id, visitor, device, occurred_at, properties)
             ), fresh as (
-              insert into analytics.message_ids (message_id) select message_id from sent on conflict do nothing returning message_id
+              insert into analytics.message_ids (digest) select digest from sent on conflict do nothing returning digest
             ), kept as (
               insert into analytics.events (message_id, name, user_id, anonymous_id, visitor, device, occurred_at, batch_id, properties)
               select message_id, name, user_id, anonymous_id,
@@ -78,7 +80,7 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
                 case when device is not null and coalesce((select same_as from analytics.identities i where i.visitor = sent.device), device)
                   <> coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor), visitor) then device end,
                 occurred_at, {batch}, properties::jsonb
-              from fresh join sent using (message_id)
+              from fresh join sent using (digest)
               returning message_id
             ), pending as (
               insert into analytics.pending_batches (batch_id) select {batch} where exists (select from kept)

@@ -258,7 +258,7 @@ public static class EventPurge
     private static async Task ForgetAsync(UnitOfWork work, List<EventRow> rows, CancellationToken cancel)
     {
         var messages = rows.Select(r => r.Event.MessageId).ToHashSet();
-        await work.ExecuteAsync($"delete from analytics.message_ids where message_id = any({messages.ToArray()})", cancel);
+        await work.ExecuteAsync($"delete from analytics.message_ids where digest = any({messages.Select(MessageId.DigestOf).ToArray()})", cancel);
         await work.ExecuteAsync($"delete from analytics.violations where message_id = any({messages.ToArray()})", cancel);
         await RedactAsync(work, rows.Select(r => r.Batch), e => messages.Contains(e.MessageId) ? null : e, cancel);
     }
