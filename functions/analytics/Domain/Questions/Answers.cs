@@ -63,8 +63,8 @@ public sealed record RevenuePoint(
 }
 
 /// <summary>
-/// What one country, product or campaign, or one value of a property, had of the whole range. Orders and customers are null where the answer
-/// is from rollups, which do not have them by key.
+/// What one country, product or campaign, or one value of a property, had of the whole range. Orders, customers and series are null where the
+/// answer is from rollups, which do not have them by key.
 /// </summary>
 /// <param name="Key">ISO 3166 alpha-2, the product's id, the campaign or the value; null for an unknown country, no campaign and no value.</param>
 /// <param name="Orders">Orders with such a line that is not cancelled; one with lines of several keys counts for each.</param>
@@ -72,8 +72,8 @@ public sealed record RevenuePoint(
 /// <param name="Customers">Different users and anonymous ids with such a line.</param>
 /// <param name="PerCustomer">Net divided by customers, to four decimals; null without customers.</param>
 /// <param name="Series">
-/// The same by interval, in hours none from rollups; null where <c>limit</c> times the intervals is more than 10,000, so that a longer interval or
-/// fewer keys would have it.
+/// The same by interval; null from rollups, and where <c>limit</c> times the intervals is more than 10,000, so that a longer interval or fewer
+/// keys would have it.
 /// </param>
 public sealed record RevenueShare(
     string? Key, decimal Gross, decimal Refunds, decimal Net, long? Orders, long Lines, long CancelledLines, long Units,

@@ -21,7 +21,7 @@ public sealed class RevenueRollup(UnitOfWork work, ReadCache cache, Caller calle
         var customers = await UniqueTable.CountAsync(work, cache, caller, UniqueKinds.Customer(currency), range, cancel);
         return (
             new(byStart, await CustomersAsync(range, interval, cancel), customers),
-            dimension is null ? [] : await TopAsync(range, interval, dimension, limit, cancel));
+            dimension is null ? [] : await TopAsync(range, dimension, limit, cancel));
     }
 
     /// <summary>Whole intervals as they are kept; the first and last, where the range has but a part of them, united from finer ones.</summary>
@@ -37,7 +37,7 @@ public sealed class RevenueRollup(UnitOfWork work, ReadCache cache, Caller calle
         return counts;
     }
 
-    private async Task<List<RevenueShare>> TopAsync(TimeRange range, string interval, string dimension, int limit, CancellationToken cancel)
+    private async Task<List<RevenueShare>> TopAsync(TimeRange range, string dimension, int limit, CancellationToken cancel)
     {
         var top = await work.QueryAsync(
             $"""
@@ -49,20 +49,7 @@ public sealed class RevenueRollup(UnitOfWork work, ReadCache cache, Caller calle
             """,
             row => (Key: row.GetString(0), Totals: Totals(row)),
             cancel);
-        // There are days and months of these.
-        var points = interval == Interval.Hour || !RangeQuery.HasShareSeries(range, interval, limit) ? null : (await work.QueryAsync(
-            $"""
-            select key, {Sums}, date_trunc({interval}, start, 'UTC')
-            from {Rows(dimension, range.Cover(interval))} and r.key = any({top.ConvertAll(t => t.Key).ToArray()})
-            group by 1, 7
-            """,
-            row => (Key: (row.GetString(0), row.GetFieldValue<DateTime>(6)), Totals: Totals(row)),
-            cancel)).ToDictionary(row => row.Key, row => row.Totals);
-        return top.ConvertAll(t => RevenueShare.Of(
-            t.Key.Length > 0 ? t.Key : null, t.Totals, null, points is null ? null :
-            [
-                .. range.Starts(interval).Select(start => RevenueSharePoint.Of(start, points.GetValueOrDefault((t.Key, start)) ?? RevenueTotals.Zero, null)),
-            ]));
+        return top.ConvertAll(t => RevenueShare.Of(t.Key.Length > 0 ? t.Key : null, t.Totals, null, null));
     }
 
     private static Sql Sums => $"sum(gross), sum(refunds), sum(lines)::bigint, sum(cancelled_lines)::bigint, sum(units)::bigint";
