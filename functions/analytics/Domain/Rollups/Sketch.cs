@@ -50,14 +50,20 @@ public sealed class Sketch
     }
 
     /// <summary>About how many different ones there are in all of these together.</summary>
-    public static long CountUnion(IReadOnlyList<CountedSketch> sketches) =>
-        sketches.Count == 1 ? sketches[0].Members : CountUnionExactly(sketches) ?? EstimateUnion(sketches);
+    public static long CountUnion(IReadOnlyList<CountedSketch> sketches)
+    {
+        if (sketches.Count == 1)
+            return sketches[0].Members;
+        if (sketches.Any(s => s.Bytes.Length == Registers))
+            return EstimateUnion(sketches);
+        // Where there are clearly more than are kept exactly, counting them would be for nothing: 3 % are ten standard errors.
+        var estimate = sketches.Sum(s => s.Members) > MaxExact ? EstimateUnion(sketches) : 0;
+        return estimate > MaxExact * 1.03 ? estimate : CountUnionExactly(sketches) ?? estimate;
+    }
 
     /// <returns>Null when there are more than are kept exactly.</returns>
     private static long? CountUnionExactly(IReadOnlyList<CountedSketch> sketches)
     {
-        if (sketches.Any(s => s.Bytes.Length == Registers))
-            return null;
         var slots = ArrayPool<ulong>.Shared.Rent(Slots);
         var count = CountDistinct(sketches, slots.AsSpan(0, Slots));
         ArrayPool<ulong>.Shared.Return(slots);
