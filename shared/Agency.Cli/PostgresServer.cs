@@ -274,22 +274,26 @@ public sealed partial class PostgresServer
         return exit == 0;
     }
 
-    private string Configuration(int port) =>
+    private string Configuration(int port)
+    {
+        // Of the container, where there is one. The indexes that new events touch at random should be in memory.
+        var memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        return
         $"""
         # Written anew at every start.
         listen_addresses = '127.0.0.1'
         port = {port}
         unix_socket_directories = ''
         max_connections = 200
-        shared_buffers = 256MB
-        effective_cache_size = 1GB
+        shared_buffers = {Mebibytes(memory / 8, 128, 2048)}MB
+        effective_cache_size = {Mebibytes(memory / 2, 512, 16384)}MB
         random_page_cost = 1.1
         jit = off
         # Parallel workers want more shared memory than a container may have, and its queries are short.
         max_parallel_workers_per_gather = 0
         wal_compression = on
         min_wal_size = 256MB
-        max_wal_size = 2GB
+        max_wal_size = 4GB
         checkpoint_timeout = 15min
         fsync = {(_isDurable ? "on" : "off")}
         synchronous_commit = {(_isDurable ? "on" : "off")}
@@ -299,6 +303,9 @@ public sealed partial class PostgresServer
         log_checkpoints = off
 
         """;
+
+        static int Mebibytes(long bytes, int least, int most) => (int)Math.Clamp(bytes >> 20, least, most);
+    }
 
     private async Task<string> ReadLogAsync(long from, CancellationToken cancel)
     {
