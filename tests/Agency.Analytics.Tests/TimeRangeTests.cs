@@ -27,15 +27,27 @@ public sealed class TimeRangeTests
             foreach (var coarsest in new[] { Interval.Hour, Interval.Day, Interval.Week, Interval.Month })
             {
                 var parts = range.Cover(coarsest);
-                Assert.Equal(range.From, parts[0].From);
-                Assert.Equal(range.To, parts[^1].To);
-                Assert.All(parts.Zip(parts.Skip(1)), pair => Assert.Equal(pair.First.To, pair.Second.From));
-                Assert.All(parts, p => Assert.True(p.From < p.To && p.From == Interval.Floor(p.Resolution, p.From) && p.To == Interval.Floor(p.Resolution, p.To)));
+                CoverOnce(range, parts);
                 Assert.All(parts, p => Assert.NotEqual(Interval.Week, p.Resolution));
                 // At the ends at most 23 hours and 30 days each, and in between one row for each interval at most.
-                Assert.True(coarsest != Interval.Month || parts.Sum(p => new TimeRange(p.From, p.To).Starts(p.Resolution).Count()) <= (2 * (23 + 30)) + 15);
+                Assert.True(coarsest != Interval.Month || Rows(parts) <= (2 * (23 + 30)) + 15);
             }
+
+            var sketches = range.CoverByUniques();
+            CoverOnce(range, sketches);
+            // Of the days at the ends of months and years, weeks are made.
+            Assert.True(Rows(sketches) <= 2 * (23 + (2 * 6) + 5 + 11));
         }
+
+        static void CoverOnce(TimeRange range, IReadOnlyList<RollupPart> parts)
+        {
+            Assert.Equal(range.From, parts[0].From);
+            Assert.Equal(range.To, parts[^1].To);
+            Assert.All(parts.Zip(parts.Skip(1)), pair => Assert.Equal(pair.First.To, pair.Second.From));
+            Assert.All(parts, p => Assert.True(p.From < p.To && p.From == Interval.Floor(p.Resolution, p.From) && p.To == Interval.Floor(p.Resolution, p.To)));
+        }
+
+        static int Rows(IReadOnlyList<RollupPart> parts) => parts.Sum(p => new TimeRange(p.From, p.To).Starts(p.Resolution).Count());
     }
 
     private static DateTime At(string text) => DateTime.Parse(text + "Z", CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal);

@@ -29,7 +29,7 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
 
         // The whole range, and its first and last intervals where it has but a part of them, are united from finer ones.
         var united = range.Starts(interval).Select(start => range.Part(interval, start)).Where(part => !part.IsWhole(interval)).Append(range).Distinct().ToList();
-        var parts = united.SelectMany(r => r.Cover(Interval.Year)).Distinct().ToList();
+        var parts = united.SelectMany(r => r.CoverByUniques()).Distinct().ToList();
         var kept = new KeptSketches(cache, caller, [UniqueKinds.User, UniqueKinds.Anonymous], parts);
         // One statement, so that all counts are of one moment.
         var rows = await work.QueryAsync(
@@ -68,7 +68,7 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
         {
             if (!united.Contains(of))
                 return sums.GetValueOrDefault(new(kind, interval, of.From)).Events;
-            var cover = of.Cover(Interval.Year);
+            var cover = of.CoverByUniques();
             return Sketch.CountUnion(
             [
                 .. sketches.Where(s => s.Key.Kind == kind && cover.Any(part => part.Resolution == s.Key.Resolution && s.Key.Start >= part.From && s.Key.Start < part.To))

@@ -78,38 +78,42 @@ public readonly record struct TimeRange(DateTime From, DateTime To)
     /// <summary>True when this is one interval from end to end.</summary>
     public bool IsWhole(string interval) => Interval.Floor(interval, From) == From && Interval.Next(interval, From) == To;
 
-    /// <summary>Covers the range with as few rows as can be: years or months inside, days around them, hours at the ends.</summary>
+    /// <summary>Covers the range with as few rows of sums as can be: months inside, days around them, hours at the ends.</summary>
     /// <param name="coarsest">No part has rows that span more than one such interval.</param>
     public IReadOnlyList<RollupPart> Cover(string coarsest)
     {
+        // There are no sums of weeks, as no range has many.
+        string[] finestFirst = [Interval.Hour, Interval.Day, Interval.Month];
+        return Cover(finestFirst.AsSpan(0, Array.IndexOf(finestFirst, coarsest == Interval.Week ? Interval.Day : coarsest) + 1));
+    }
+
+    /// <summary>Covers the range with as few sketches as can be, of <see cref="UniqueTable.Resolutions"/>.</summary>
+    public IReadOnlyList<RollupPart> CoverByUniques() => Cover([.. UniqueTable.Resolutions]);
+
+    private List<RollupPart> Cover(ReadOnlySpan<string> finestFirst)
+    {
         var parts = new List<RollupPart>();
-        Cover(From, To, coarsest == Interval.Week ? Interval.Day : coarsest, parts);
+        Cover(From, To, finestFirst, parts);
         return parts;
     }
 
-    private static void Cover(DateTime from, DateTime to, string resolution, List<RollupPart> parts)
+    private static void Cover(DateTime from, DateTime to, ReadOnlySpan<string> finestFirst, List<RollupPart> parts)
     {
         if (from >= to)
             return;
+        var finer = finestFirst[..^1];
+        var resolution = finestFirst[^1];
         var (low, high) = (Interval.Ceiling(resolution, from), Interval.Floor(resolution, to));
         if (low >= high)
         {
-            Cover(from, to, Finer(resolution), parts);
+            Cover(from, to, finer, parts);
             return;
         }
 
-        Cover(from, low, Finer(resolution), parts);
+        Cover(from, low, finer, parts);
         parts.Add(new(resolution, low, high));
-        Cover(high, to, Finer(resolution), parts);
+        Cover(high, to, finer, parts);
     }
-
-    private static string Finer(string resolution) => resolution switch
-    {
-        Interval.Year => Interval.Month,
-        Interval.Month => Interval.Day,
-        Interval.Day or Interval.Hour => Interval.Hour,
-        _ => throw new ArgumentOutOfRangeException(nameof(resolution), resolution, "No rollup is finer."),
-    };
 }
 
 public static class RollupParts

@@ -20,6 +20,7 @@ public sealed class Sketch
     // The lowest bit of a visitor is no hash.
     private const int HashBits = 63;
     private const int MaxRank = HashBits - Precision + 1;
+    private const int RankSlots = MaxRank + 1;
 
     /// <summary>With one more, the visitors would be as long as the registers are.</summary>
     public const int MaxExact = (Registers / sizeof(ulong)) - 1;
@@ -100,26 +101,11 @@ public sealed class Sketch
         var rented = ArrayPool<byte>.Shared.Rent(Registers);
         var registers = rented.AsSpan(0, Registers);
         registers.Clear();
-        foreach (var sketch in sketches.Where(s => s.Bytes.Length == Registers))
+        foreach (var sketch in sketches)
             Raise(registers, sketch.Bytes);
-        // Kept up to date, as counting all registers takes longer than raising those of some ten thousand members.
-        var counts = Ranks(registers);
-        foreach (var sketch in sketches.Where(s => s.Bytes.Length < Registers))
-        {
-            foreach (var hash in MemoryMarshal.Cast<byte, ulong>(sketch.Bytes))
-            {
-                ref var register = ref registers[Register(hash)];
-                var rank = Rank(hash);
-                if (rank <= register)
-                    continue;
-                counts[register]--;
-                counts[rank]++;
-                register = rank;
-            }
-        }
-
+        var estimate = Estimate(Ranks(registers));
         ArrayPool<byte>.Shared.Return(rented);
-        return Estimate(counts);
+        return estimate;
     }
 
     /// <summary>Adds a visitor, who may be in it.</summary>
@@ -270,12 +256,21 @@ public sealed class Sketch
     /// <summary>How many registers have each rank.</summary>
     private static int[] Ranks(ReadOnlySpan<byte> registers)
     {
-        var counts = new int[MaxRank + 1];
-        // Most have one of few ranks, and each of these is a pass over vectors.
-        var left = registers.Length;
-        for (byte rank = 0; left > 0; rank++)
-            left -= counts[rank] = registers.Count(rank);
-        return counts;
+        // Neighbours mostly have the same rank, and a count that was just raised is slow to raise again: so four of each.
+        Span<int> counts = stackalloc int[4 * RankSlots];
+        counts.Clear();
+        for (var i = 0; i < registers.Length; i += 4)
+        {
+            counts[registers[i]]++;
+            counts[RankSlots + registers[i + 1]]++;
+            counts[(2 * RankSlots) + registers[i + 2]]++;
+            counts[(3 * RankSlots) + registers[i + 3]]++;
+        }
+
+        var ranks = new int[MaxRank + 1];
+        for (var rank = 0; rank <= MaxRank; rank++)
+            ranks[rank] = counts[rank] + counts[RankSlots + rank] + counts[(2 * RankSlots) + rank] + counts[(3 * RankSlots) + rank];
+        return ranks;
     }
 
     private static long Estimate(int[] counts)

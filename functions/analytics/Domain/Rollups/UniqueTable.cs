@@ -30,7 +30,7 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
     /// <summary>How many there were in a range of whole hours.</summary>
     public static async Task<long> CountAsync(UnitOfWork work, ReadCache cache, Caller caller, string kind, TimeRange range, CancellationToken cancel)
     {
-        var parts = range.Cover(Interval.Year);
+        var parts = range.CoverByUniques();
         var kept = new KeptSketches(cache, caller, [kind], parts);
         return Sketch.CountUnion(await work.QueryAsync(
             $"""
