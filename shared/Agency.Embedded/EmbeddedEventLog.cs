@@ -32,7 +32,11 @@ public sealed partial class EmbeddedEventLog(Database database, LogSignal signal
                     using var both = CancellationTokenSource.CreateLinkedTokenSource(stopping, held);
                     try
                     {
-                        await Task.WhenAll(ReadAsync(subscription, both.Token), RedeliverAsync(subscription, both.Token));
+                        Task[] loops = [ReadAsync(subscription, both.Token), RedeliverAsync(subscription, both.Token)];
+                        await Task.WhenAny(loops);
+                        // When one fails the other would go on, and the group would read no more, or redeliver nothing.
+                        await both.CancelAsync();
+                        await Task.WhenAll(loops);
                     }
                     finally
                     {

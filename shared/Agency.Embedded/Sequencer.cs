@@ -94,8 +94,9 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
             {
                 return;
             }
-            catch (NpgsqlException failure)
+            catch (Exception failure)
             {
+                // Whatever it is: an end of one loop would be seen by nobody while the other goes on.
                 LogAway(failure);
                 await Task.Delay(TimeSpan.FromSeconds(1), stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
@@ -125,7 +126,7 @@ public sealed partial class Sequencer(Database database, LogSignal signal, ILogg
             {
                 return;
             }
-            catch (NpgsqlException failure)
+            catch (Exception failure)
             {
                 LogAway(failure);
                 await Task.Delay(TimeSpan.FromSeconds(1), stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

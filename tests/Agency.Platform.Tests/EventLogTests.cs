@@ -96,6 +96,31 @@ public sealed class EventLogTests
     }
 
     [Fact]
+    public async Task A_group_whose_reading_fails_reads_on()
+    {
+        await using var host = await Counters.StartAsync();
+        // Sequences are not rolled back: the first time that the group keeps its place it fails, and no other time.
+        await host.Database.RunAsync($"""
+            create sequence test.failures;
+            grant usage on sequence test.failures to public;
+            create function test.fail_once() returns trigger language plpgsql as $f$
+            begin
+              if nextval('test.failures') = 1 then
+                raise exception 'once';
+              end if;
+              return new;
+            end $f$;
+            create trigger fail_once before insert on embedded.consumer_offsets for each row
+              when (new.group_name = '{nameof(NoteEffects)}') execute function test.fail_once();
+            """);
+        await Counters.BumpAsync(host.Services, "c");
+        await Counters.EventuallyAsync(host.Database, nameof(NoteEffects), 1);
+        await HttpTesting.EventuallyAsync(() => host.Database.ScalarAsync<bool>("select is_called from test.failures"), called => called);
+        await Counters.BumpAsync(host.Services, "c");
+        Assert.Equal(["c:1", "c:2"], await Counters.EventuallyAsync(host.Database, nameof(NoteEffects), 2));
+    }
+
+    [Fact]
     public async Task Reading_everything_again_changes_nothing()
     {
         await using var database = await TestDatabase.CreateAsync(typeof(Counters).Assembly);
