@@ -38,6 +38,11 @@ public static class Migrator
     /// <summary>Any number will do, as long as it stays the same.</summary>
     private const long Lock = 0x4147454E4359;
 
+    // Who asks for a table behind a long reader holds up all that come after, so it is asked for again and again.
+    private const string LockTimeout = "5s";
+    private const int MaxLockWaits = 60;
+    private static readonly TimeSpan BetweenLockWaits = TimeSpan.FromSeconds(1);
+
     /// <returns>How many migrations were applied.</returns>
     /// <exception cref="MigrationException">The server cannot be reached or refuses, or an applied migration's file has changed.</exception>
     public static async Task<int> RunAsync(
@@ -46,8 +51,9 @@ public static class Migrator
         try
         {
             await CreateDatabaseAsync(settings.Admin, cancel);
-            await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(settings.Admin) { Pooling = false }.ConnectionString);
+            await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(settings.Admin) { Pooling = false, CommandTimeout = 0 }.ConnectionString);
             await connection.OpenAsync(cancel);
+            // However long another process migrates, and however much there is to change.
             await ExecuteAsync(connection, $"select pg_advisory_lock({Lock})", cancel);
             await ExecuteAsync(connection, Ledger, cancel);
             await ExecuteAsync(connection, Roles(settings), cancel);
@@ -107,31 +113,41 @@ public static class Migrator
             }
 
             progress?.Invoke($"{migration.Domain}/{migration.Name}");
-            await using var transaction = await connection.BeginTransactionAsync(cancel);
-            await ExecuteAsync(connection, $"create schema if not exists {migration.Domain}; select platform.open_schema('{migration.Domain}')", cancel);
-            try
-            {
-                await ExecuteAsync(connection, migration.Sql, cancel);
-            }
-            catch (PostgresException failure)
-            {
-                throw new MigrationException(
-                    $"The migration {migration.Domain}/{migration.Name} failed and was undone: {failure.MessageText} ({failure.SqlState}, at character {failure.Position}).", failure);
-            }
-
-            await using (var record = new NpgsqlCommand("insert into platform.migrations (domain, name, checksum) values ($1, $2, $3)", connection))
-            {
-                record.Parameters.Add(new() { Value = migration.Domain });
-                record.Parameters.Add(new() { Value = migration.Name });
-                record.Parameters.Add(new() { Value = migration.Checksum });
-                await record.ExecuteNonQueryAsync(cancel);
-            }
-
-            await transaction.CommitAsync(cancel);
+            for (var waits = 1; !await TryApplyAsync(connection, migration, waits == MaxLockWaits, cancel); waits++)
+                await Task.Delay(BetweenLockWaits, cancel);
             count++;
         }
 
         return count;
+    }
+
+    /// <returns>False when somebody else holds a table that it needs.</returns>
+    private static async Task<bool> TryApplyAsync(NpgsqlConnection connection, Migration migration, bool isLast, CancellationToken cancel)
+    {
+        await using var transaction = await connection.BeginTransactionAsync(cancel);
+        await ExecuteAsync(connection, $"create schema if not exists {migration.Domain}; select platform.open_schema('{migration.Domain}')", cancel);
+        try
+        {
+            await ExecuteAsync(connection, $"set local lock_timeout = '{LockTimeout}'", cancel);
+            await ExecuteAsync(connection, migration.Sql, cancel);
+        }
+        catch (PostgresException busy) when (busy.SqlState == PostgresErrorCodes.LockNotAvailable && !isLast)
+        {
+            return false;
+        }
+        catch (PostgresException failure)
+        {
+            throw new MigrationException(
+                $"The migration {migration.Domain}/{migration.Name} failed and was undone: {failure.MessageText} ({failure.SqlState}, at character {failure.Position}).", failure);
+        }
+
+        await using var record = new NpgsqlCommand("insert into platform.migrations (domain, name, checksum) values ($1, $2, $3)", connection);
+        record.Parameters.Add(new() { Value = migration.Domain });
+        record.Parameters.Add(new() { Value = migration.Name });
+        record.Parameters.Add(new() { Value = migration.Checksum });
+        await record.ExecuteNonQueryAsync(cancel);
+        await transaction.CommitAsync(cancel);
+        return true;
     }
 
     private static async Task CreateDatabaseAsync(string adminConnectionString, CancellationToken cancel)
