@@ -49,8 +49,8 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys
         var credential = Credential(http.Request.Headers.Authorization.ToString());
         var isKey = credential is not null && ApiKey.IsOne(credential);
         var prefix = isKey ? ApiKey.Prefix(credential!) : null;
-        // A key costs a query, so it is charged before it is looked up; not one that has been good, so that no flood of guesses from the
-        // same address shuts it out. A token costs arithmetic, so that those who send good ones need not wait for anybody.
+        // A key costs a query, so it is charged before it is looked up, and gets it back when it is good; not one that has been good, so that no
+        // flood of guesses from the same address shuts it out. A token costs arithmetic, so that those who send good ones need not wait for anybody.
         var isCharged = prefix is not null && !_good.ContainsKey(prefix);
         if (isCharged)
             await ChargeAsync(http);
@@ -59,8 +59,10 @@ public sealed class AuthenticationMiddleware(TokenValidator tokens, ApiKeys keys
             : await tokens.ValidateAsync(credential, http.RequestAborted);
         if (identity is null && !isCharged)
             await ChargeAsync(http);
-        if (identity is not null && isCharged)
-            Remember(prefix!);
+        if (identity is null || !isCharged)
+            return identity;
+        Remember(prefix!);
+        await limits.GiveBackAsync(http, RateLimitGroups.Authentication, ClientAddress.Bucket(http));
         return identity;
     }
 

@@ -105,6 +105,9 @@ public readonly record struct RateLimitDecision(bool Allowed, long Remaining, in
 public interface IRateLimiter
 {
     ValueTask<RateLimitDecision> TakeAsync(string group, string caller, RateLimit limit, CancellationToken cancel);
+
+    /// <summary>Gives back what was taken for a request that turned out to be none of those that are counted.</summary>
+    ValueTask GiveBackAsync(string group, string caller, CancellationToken cancel);
 }
 
 /// <summary>Buckets in this process. Buckets that are full again are dropped once there are many.</summary>
@@ -119,6 +122,13 @@ public sealed class ProcessRateLimiter(TimeProvider clock) : IRateLimiter
             DropFull();
         var bucket = _buckets.GetOrAdd((group, caller), static (_, args) => new(args.limit, args.now), (limit, now: clock.GetTimestamp()));
         return new(bucket.Take(clock.GetTimestamp(), clock.TimestampFrequency));
+    }
+
+    public ValueTask GiveBackAsync(string group, string caller, CancellationToken cancel)
+    {
+        if (_buckets.TryGetValue((group, caller), out var bucket))
+            bucket.GiveBack();
+        return ValueTask.CompletedTask;
     }
 
     private void DropFull()
@@ -144,6 +154,12 @@ public sealed class ProcessRateLimiter(TimeProvider clock) : IRateLimiter
                     _tokens--;
                 return new(allowed, (long)_tokens, (int)Math.Ceiling((limit.Burst - _tokens) / limit.PerSecond));
             }
+        }
+
+        public void GiveBack()
+        {
+            lock (_gate)
+                _tokens = Math.Min(limit.Burst, _tokens + 1);
         }
 
         public bool IsFull(long now, long frequency)

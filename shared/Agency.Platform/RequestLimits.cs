@@ -27,6 +27,9 @@ public sealed class RequestLimits(IRateLimiter limiter, RateLimitOptions options
         throw new ProblemException(problem with { RetryAfter = 1 });
     }
 
+    /// <summary>Takes a charge back.</summary>
+    public ValueTask GiveBackAsync(HttpContext http, string group, string who) => limiter.GiveBackAsync(group, who, http.RequestAborted);
+
     private static (RateLimit Limit, string Policy) Describe(string group, RateLimitOptions options)
     {
         var limit = options.Groups.GetValueOrDefault(group) ?? options.Default;

@@ -13,7 +13,7 @@ namespace Agency.PlatformFunctions;
 /// <param name="Action">The function's name, such as <c>CreateUser</c>.</param>
 /// <param name="Subjects">The ids of what it changed, as far as they are known; at most 100.</param>
 /// <param name="EventTypes">The types of the events that it recorded.</param>
-/// <param name="RemoteAddress">The address that the connection came from; a proxy's, when there is one in front.</param>
+/// <param name="RemoteAddress">The client's, as far as known proxies tell it; else the address that the connection came from.</param>
 /// <param name="Status">The HTTP status that it was answered with.</param>
 /// <param name="MessageId">The id of the message that brought it, when another system did.</param>
 public sealed record AuditDto(

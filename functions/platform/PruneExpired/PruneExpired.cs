@@ -5,7 +5,7 @@ namespace Agency.PlatformFunctions;
 
 /// <summary>
 /// Every hour: forgets idempotency keys after their 24 hours, and handled events after 30 days, by when no log delivers them again. Also
-/// webhook deliveries after 30 days: they have ended long before, unless their webhook has been disabled since.
+/// webhook deliveries after 30 days: they have ended long before, unless their webhook has been disabled since. And API keys 30 days after their end.
 /// </summary>
 public sealed class PruneExpired(Database database)
 {
@@ -18,6 +18,7 @@ public sealed class PruneExpired(Database database)
             "delete from platform.idempotency where ctid = any(array(select ctid from platform.idempotency where created_at < now() - interval '24 hours' limit 10000))",
             "delete from platform.inbox where ctid = any(array(select ctid from platform.inbox where handled_at < now() - interval '30 days' limit 10000))",
             "delete from platform.webhook_deliveries where ctid = any(array(select ctid from platform.webhook_deliveries where created_at < now() - interval '30 days' limit 10000))",
+            "delete from platform.api_keys where ctid = any(array(select ctid from platform.api_keys where expires_at < now() - interval '30 days' limit 10000))",
         ];
         foreach (var pruning in prunings)
         {
