@@ -10,9 +10,10 @@ namespace Agency.Platform;
 /// <summary>How many may listen to broadcasts.</summary>
 /// <param name="MaxListeners">In this process.</param>
 /// <param name="MaxOfOrganisation">Of one organisation in this process, so that no other is shut out by it.</param>
-public sealed record BroadcastOptions(int MaxListeners, int MaxOfOrganisation)
+/// <param name="MaxQuestions">Different questions of one organisation, as each is computed on its own.</param>
+public sealed record BroadcastOptions(int MaxListeners, int MaxOfOrganisation, int MaxQuestions)
 {
-    public static BroadcastOptions Default { get; } = new(1024, 128);
+    public static BroadcastOptions Default { get; } = new(1024, 128, 8);
 }
 
 /// <summary>
@@ -51,14 +52,13 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
         {
             if (_listeners >= options.MaxListeners)
                 throw new ProblemException(Problem.Of(503, "too-many-listeners", "Too many listen already", "Try again later.") with { RetryAfter = 30 });
-            if (_broadcasts.Values.Where(b => b.Key.Tenant == key.Tenant).Sum(b => b.Listeners) >= options.MaxOfOrganisation)
-            {
-                var problem = Problem.Of(429, "too-many-listeners", "Too many of the organisation listen already", $"At most {options.MaxOfOrganisation} at a time.");
-                throw new ProblemException(problem with { RetryAfter = 30 });
-            }
-
+            var own = _broadcasts.Values.Where(b => b.Key.Tenant == key.Tenant).ToList();
+            if (own.Sum(b => b.Listeners) >= options.MaxOfOrganisation)
+                throw TooMany("Too many of the organisation listen already", options.MaxOfOrganisation);
             if (!_broadcasts.TryGetValue(key, out var broadcast))
             {
+                if (own.Count >= options.MaxQuestions)
+                    throw TooMany("The organisation listens for too many different answers already", options.MaxQuestions);
                 _broadcasts[key] = broadcast = new(key);
                 _ = Task.Run(() => RunAsync(broadcast, compute));
             }
@@ -67,6 +67,9 @@ public sealed partial class Broadcasts(IServiceScopeFactory scopes, IHostApplica
             _listeners++;
             return broadcast;
         }
+
+        static ProblemException TooMany(string title, int most) =>
+            new(Problem.Of(429, "too-many-listeners", title, $"At most {most} at a time.") with { RetryAfter = 30 });
     }
 
     private void Leave(Broadcast broadcast)
