@@ -11,6 +11,9 @@ public sealed class Caller
 
     public IReadOnlySet<string> Scopes { get; private set; } = new HashSet<string>();
 
+    /// <summary>True for who has come with a token or a key, false for work that no such request started.</summary>
+    public bool IsClient { get; private set; }
+
     /// <summary>For work that no request started.</summary>
     public static Caller Of(string tenant, string subject)
     {
@@ -24,6 +27,7 @@ public sealed class Caller
         Tenant = tenant;
         Subject = subject;
         Scopes = scopes ?? new HashSet<string>();
+        IsClient = scopes is not null;
     }
 }
 

@@ -89,14 +89,12 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, IServiceScopeF
     }
 
     /// <summary>Handles the records of one organisation.</summary>
-    /// <returns>True when they could be handled together.</returns>
-    private async Task<bool> HandleAllAsync(List<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
+    private async Task HandleAllAsync(List<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
     {
         if (records.Count > 1 && await TryHandleAllAsync(records, group, handle, cancel))
-            return true;
+            return;
         foreach (var record in records)
             await HandleOnceAsync(record, group, e => handle([e]), cancel);
-        return false;
     }
 
     private async Task<bool> TryHandleAllAsync(List<KafkaRecord> records, string group, Func<IReadOnlyList<CloudEvent>, Task> handle, CancellationToken cancel)
@@ -200,8 +198,8 @@ public sealed partial class Inbox(UnitOfWork work, Caller caller, IServiceScopeF
         make_interval(secs => least({options.MaxDelay.TotalSeconds}, {options.FirstDelay.TotalSeconds} * power(2, {failures})) * (0.5 + random() / 2))
         """;
 
-    /// <summary>The database itself is away: no attempt of the record was made, so none is counted.</summary>
-    private static bool IsOutage(Exception failure) => failure is Npgsql.NpgsqlException { IsTransient: true } and not Npgsql.PostgresException
+    /// <summary>The database itself is away: no attempt of the record was made, so none is counted. One that takes too long is another matter.</summary>
+    private static bool IsOutage(Exception failure) => failure is Npgsql.NpgsqlException { IsTransient: true, InnerException: not TimeoutException } and not Npgsql.PostgresException
         or Npgsql.PostgresException { SqlState: "57P01" or "57P02" or "57P03" or "53300" };
 
     private static long? ParkedId(KafkaRecord record) =>

@@ -56,6 +56,9 @@ public sealed partial class ProblemMiddleware(ILogger<ProblemMiddleware> log) : 
             // Text with a NUL, a number or a time beyond what a column holds: the client's value, found out late.
             case PostgresException { SqlState: "22021" or "22P05" or "22003" or "22008" }:
                 return Problem.Of(400, "validation", "The request is not valid", "A value cannot be stored.");
+            case NpgsqlException { InnerException: TimeoutException }:
+                LogFailed(failure, function);
+                return Problem.Of(503, "took-too-long", "The database took too long", "Try again later, or ask for less, such as a shorter range.") with { RetryAfter = 10 };
             case NpgsqlException { IsTransient: true }:
                 LogFailed(failure, function);
                 return Problem.Of(503, "unavailable", "The database cannot be reached", "Try again in a moment.") with { RetryAfter = 1 };

@@ -23,6 +23,10 @@ public interface ICommitListener
 public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICommitListener> listeners) : IAsyncDisposable
 {
     private const int Attempts = 3;
+
+    /// <summary>Seconds that a statement may take for which no client waits: it would only be begun again, and take as long.</summary>
+    private const int PatienceOfPlumbing = 600;
+
     private readonly List<RecordedEvent> _events = [];
     private readonly List<Action> _afterCommit = [];
     private NpgsqlConnection? _connection;
@@ -187,6 +191,8 @@ public sealed class UnitOfWork(Database database, Caller caller, IEnumerable<ICo
     private async Task<T> ReadOnAsync<T>(NpgsqlConnection connection, Sql sql, Func<NpgsqlDataReader, Task<T>> read, CancellationToken cancel)
     {
         await using var batch = connection.CreateBatch();
+        if (!caller.IsClient)
+            batch.Timeout = PatienceOfPlumbing;
         // Set in the same round trip, and local to its transaction: a batch outside one is a transaction of its own.
         var setTenant = _transaction is null || !_tenantSet;
         if (setTenant)
@@ -254,7 +260,14 @@ public static class UnitOfWorkScopes
     public static async Task<T> RunAsync<T>(this IServiceScopeFactory scopes, Caller caller, Func<UnitOfWork, Task<T>> run)
     {
         await using var scope = scopes.CreateAsyncScope();
-        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject, caller.Scopes);
+        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject, caller.IsClient ? caller.Scopes : null);
         return await run(scope.ServiceProvider.GetRequiredService<UnitOfWork>());
     }
+
+    /// <inheritdoc cref="RunAsync{T}"/>
+    public static Task RunAsync(this IServiceScopeFactory scopes, Caller caller, Func<UnitOfWork, Task> run) => scopes.RunAsync(caller, async work =>
+    {
+        await run(work);
+        return true;
+    });
 }

@@ -58,8 +58,8 @@ public sealed class GetRetentionAnalytics(UnitOfWork work)
     private async Task<List<RetentionRow>> ReadAsync(RetentionQuery query, TimeRange range, TimeRange earlier, CancellationToken cancel)
     {
         var among = query.Scan.Among(query.Event is null ? null : [query.Event]);
-        using var scan = await work.ToScanAsync(range, among is not null && query.ReturnEvent is { } returned ? [.. among, returned] : null, cancel);
-        var isNew = query.Cohort == RetentionQuery.Ever && earlier.From < earlier.To ? await IsNewAsync(query, among, earlier, cancel) : $"true";
+        var (isNew, before) = query.Cohort == RetentionQuery.Ever && earlier.From < earlier.To ? await IsNewAsync(query, among, earlier, cancel) : ($"true", 0);
+        using var scan = await work.ToScanAsync(range, among is not null && query.ReturnEvent is { } returned ? [.. among, returned] : null, cancel, besides: before);
         Sql length = query.Interval switch { Interval.Day => $"days", Interval.Week => $"weeks", _ => $"months" };
         return await work.QueryAsync(
             $"""
@@ -88,15 +88,16 @@ public sealed class GetRetentionAnalytics(UnitOfWork work)
             cancel);
     }
 
-    /// <summary>That a visitor <c>b</c> has no such event before the range. Of the first event of all, sessions know that.</summary>
-    private async Task<Sql> IsNewAsync(RetentionQuery query, IReadOnlyList<string>? among, TimeRange earlier, CancellationToken cancel)
+    /// <summary>That a visitor <c>b</c> has no such event before the range, and how many events tell. Of the first event of all, sessions know that.</summary>
+    private async Task<(Sql Condition, long Events)> IsNewAsync(RetentionQuery query, IReadOnlyList<string>? among, TimeRange earlier, CancellationToken cancel)
     {
         if (query is { Event: null, Scan.Filter: null })
-            return $"not exists (select from analytics.sessions s where s.visitor = b.visitor and s.start < {earlier.To})";
+            return ($"not exists (select from analytics.sessions s where s.visitor = b.visitor and s.start < {earlier.To})", 0);
         var counts = await work.CountsByNameAsync(earlier, among?.ToArray(), cancel);
-        if (counts.Sum(c => c.Events) > EventCounts.MaxScan)
+        var events = counts.Sum(c => c.Events);
+        if (events > EventCounts.MaxScan)
             throw QueryParameters.Wrong("cohort", $"There are more than {EventCounts.MaxScan} such events before the range. Take cohort=first-in-range.");
-        return $"not exists (select from {query.Scan.Events([.. counts.Select(c => c.Name)], earlier)} and e.visitor = b.visitor)";
+        return ($"not exists (select from {query.Scan.Events([.. counts.Select(c => c.Name)], earlier)} and e.visitor = b.visitor)", events);
     }
 
     /// <summary>Each visitor's first event; its value, if it has one, in key behind a letter, so that all keys can be compared.</summary>

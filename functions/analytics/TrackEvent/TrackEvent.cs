@@ -76,11 +76,11 @@ public sealed class TrackEvent(UnitOfWork work, Caller caller, ReadCache cache, 
             ), kept as (
               insert into analytics.events (message_id, name, user_id, anonymous_id, visitor, device, occurred_at, batch_id, properties)
               select message_id, name, user_id, anonymous_id,
-                coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor for key share), visitor),
-                case when device is not null and coalesce((select same_as from analytics.identities i where i.visitor = sent.device), device)
-                  <> coalesce((select same_as from analytics.identities i where i.visitor = sent.visitor), visitor) then device end,
+                coalesce(person.same_as, visitor), case when coalesce(owner.same_as, device) <> coalesce(person.same_as, visitor) then device end,
                 occurred_at, {batch}, properties::jsonb
               from fresh join sent using (digest)
+              left join lateral (select same_as from analytics.identities i where i.visitor = sent.visitor for key share) as person on true
+              left join lateral (select same_as from analytics.identities i where i.visitor = sent.device for key share) as owner on true
               returning message_id
             ), pending as (
               insert into analytics.pending_batches (batch_id) select {batch} where exists (select from kept)

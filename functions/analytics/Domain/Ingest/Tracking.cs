@@ -72,7 +72,7 @@ public sealed record DataPurgedEvent(Guid Id, long Events, bool OfPerson, string
 public sealed record TrackedDto(int Accepted, int Duplicates, int Rejected, int Excluded, IReadOnlyList<TrackedItemDto> Items);
 
 /// <param name="Index">The item's place in the batch, from 0.</param>
-/// <param name="MessageId">Null when the item has none that can be read, and in the replay of an <c>Idempotency-Key</c>.</param>
+/// <param name="MessageId">Null when the item has none that can be read.</param>
 /// <param name="Status"><c>duplicate</c>, <c>rejected</c> or <c>excluded</c>.</param>
 /// <param name="Error">Why it was rejected.</param>
 /// <param name="Reason">Why it was excluded: <c>bot</c>, <c>address</c> or <c>user</c>.</param>

@@ -18,15 +18,16 @@ public static class EventCounts
     /// <summary>What a question of this range is about to read: events are found by the names that they have.</summary>
     /// <param name="among">Only these names; null for all.</param>
     /// <param name="gate">The process's, unless another is given.</param>
+    /// <param name="besides">Events of other times that it reads too.</param>
     /// <exception cref="ProblemException">400 on <c>from</c>: more than <see cref="MaxScan"/> events. 503: too many large scans at a time.</exception>
     public static async Task<EventsToScan> ToScanAsync(
-        this UnitOfWork work, TimeRange range, IReadOnlyList<string>? among, CancellationToken cancel, ScanGate? gate = null)
+        this UnitOfWork work, TimeRange range, IReadOnlyList<string>? among, CancellationToken cancel, ScanGate? gate = null, long besides = 0)
     {
         var counts = await work.CountsByNameAsync(range, among?.ToArray(), cancel);
         var events = counts.Sum(c => c.Events);
         if (events > MaxScan)
             throw QueryParameters.Wrong("from", $"The range has {events} such events, and this question reads each; at most {MaxScan}. Narrow it with from and to.");
-        return new(counts.ToDictionary(), await (gate ?? ScanGate.OfProcess).EnterAsync(events, cancel));
+        return new(counts.ToDictionary(), await (gate ?? ScanGate.OfProcess).EnterAsync(events + besides, cancel));
     }
 
     /// <summary>The names that counted events of this range of whole hours have, and how many have each.</summary>
@@ -118,6 +119,9 @@ public sealed record ScanQuery(
     /// <summary>That a row <c>e</c> of analytics.events fits the filter, as one more condition.</summary>
     public Sql AndFits => _filter is null ? Sql.Empty : $"and {_filter.Condition}";
 
-    /// <summary>One text for a kind of row, its interval and its value, which both may be null: a full join needs a plain equality.</summary>
+    /// <summary>One text for a value, which may be null: joins of many rows need a plain equality.</summary>
+    internal static Sql Key(Sql value) => $"coalesce('=' || {value}, '')";
+
+    /// <summary>The same for a kind of row, its interval and its value, which both may be null.</summary>
     internal static Sql Key(Sql kind, Sql start, Sql value) => $"concat({kind}, ' ', extract(epoch from {start}), '=' || {value})";
 }

@@ -33,7 +33,7 @@ public sealed record EventScan(EventTotals Totals, IReadOnlyList<EventPoint> Ser
             select 2, null, value, events, visitors, place from top
             union all
             select 3, s.start, null, sum(s.events)::bigint, count(distinct s.visitor), t.place
-            from seen s join top t on t.value is not distinct from s.value where {hasShareSeries} group by s.start, t.place
+            from seen s join top t on {ScanQuery.Key($"t.value")} = {ScanQuery.Key($"s.value")} where {hasShareSeries} group by s.start, t.place
             """,
             row => (
                 Kind: row.GetInt32(0), Start: row.GetFieldValue<DateTime?>(1), Value: row.IsDBNull(2) ? null : row.GetString(2), Events: row.GetInt64(3), Visitors: row.GetInt64(4),

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.Numerics;
 using System.Runtime.InteropServices;
 using Agency.Platform;
@@ -86,10 +87,11 @@ public static class FunnelScan
 
         var parts = names.SelectMany(name => Split(range, (counts.GetValueOrDefault(name) / SliceEvents) + 1).Select(part => (Name: name, Part: part))).ToArray();
         var slices = new Slice[parts.Length];
+        var different = new ConcurrentDictionary<string, string>(StringComparer.Ordinal);
         await Parallel.ForAsync(0, parts.Length, new ParallelOptions { MaxDegreeOfParallelism = Workers, CancellationToken = cancel }, async (i, stop) =>
         {
             var (name, part) = parts[i];
-            slices[i] = await work.QueryFirstAsync(Row(name, part), row => Slice.Of(PlainSteps(steps, name), HasFilters(steps, name), row), stop) ?? Slice.Empty;
+            slices[i] = await work.QueryFirstAsync(Row(name, part), row => Slice.Of(PlainSteps(steps, name), HasFilters(steps, name), row, different), stop) ?? Slice.Empty;
         });
         return slices;
     }
@@ -184,20 +186,23 @@ public static class FunnelScan
     /// <param name="Plain">The steps that each of them can do.</param>
     /// <param name="Size">Bytes of one.</param>
     /// <param name="Bytes">Rented; each event's visitor, its time and, if the name's steps have filters, those whose filters it fits.</param>
-    /// <param name="Values">In the breakdown, of each event; null where none was asked for.</param>
+    /// <param name="Values">In the breakdown, of each event; null where none was asked for. Equal ones are one and the same text.</param>
     private sealed record Slice(int Plain, int Size, byte[] Bytes, int Count, string?[]? Values)
     {
         private const int PlainSize = 2 * sizeof(long);
 
         public static readonly Slice Empty = new(0, PlainSize, [], 0, null);
 
-        public static Slice Of(int plain, bool hasFilters, NpgsqlDataReader row)
+        public static Slice Of(int plain, bool hasFilters, NpgsqlDataReader row, ConcurrentDictionary<string, string> different)
         {
             var size = PlainSize + (hasFilters ? sizeof(int) : 0);
             var length = (int)row.GetBytes(0, 0, null, 0, 0);
             var bytes = ArrayPool<byte>.Shared.Rent(length);
             row.GetBytes(0, 0, bytes, 0, length);
-            return new(plain, size, bytes, length / size, row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1));
+            var values = row.IsDBNull(1) ? null : row.GetFieldValue<string?[]>(1);
+            for (var i = 0; i < values?.Length; i++)
+                values[i] = values[i] is { } text ? different.GetOrAdd(text, text) : null;
+            return new(plain, size, bytes, length / size, values);
         }
 
         public long Visitor(int i) => BinaryPrimitives.ReadInt64BigEndian(Bytes.AsSpan(i * Size));

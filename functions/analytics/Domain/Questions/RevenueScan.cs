@@ -43,7 +43,7 @@ public static class RevenueScan
               union all
               select 2, null, s.* from shown s
               union all
-              select 3, l.start, l.value, {Sums}, s.place from lines l join shown s on s.value is not distinct from l.value where {hasShareSeries}
+              select 3, l.start, l.value, {Sums}, s.place from lines l join shown s on {ScanQuery.Key($"s.value")} = {ScanQuery.Key($"l.value")} where {hasShareSeries}
               group by l.start, l.value, s.place
             ), parts as materialized (
               select value, order_id, min(occurred_at) as at

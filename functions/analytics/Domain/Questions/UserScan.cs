@@ -70,7 +70,7 @@ public static class UserScan
               coalesce(new_anonymous, 0), coalesce(c.events, 0), coalesce(sessions, 0), coalesce(bounces, 0), coalesce(duration, 0), coalesce(place, 0)
             from counts c
             full join sessions s on s.key = {ScanQuery.Key($"c.kind", $"c.start", $"c.value")}
-            left join shown on coalesce(c.kind, s.kind) >= 2 and '=' || shown.value is not distinct from '=' || coalesce(c.value, s.value)
+            left join shown on coalesce(c.kind, s.kind) >= 2 and {ScanQuery.Key($"shown.value")} = {ScanQuery.Key($"coalesce(c.value, s.value)")}
             where coalesce(c.kind, s.kind) < 2 or place is not null
             """,
             row => (

@@ -79,8 +79,7 @@ public static class Identities
     /// Until the transaction ends, nobody else of the organisation makes visitors the same, so that the table stays flat, or begins or ends
     /// the purge of a person.
     /// </summary>
-    public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.ExecuteAsync(
-        $"select pg_advisory_xact_lock(hashtextextended('agency identities ' || current_setting('agency.tenant'), 0))", cancel);
+    public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.LockAsync("identities", cancel);
 
     /// <summary>Forgets who a person is known to be, here and on the log. Waits for events that are being led to that person.</summary>
     /// <param name="visitors">All numbers of the person.</param>

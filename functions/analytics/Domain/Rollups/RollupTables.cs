@@ -16,8 +16,7 @@ public sealed class RollupTables(UnitOfWork work, bool scratch = false)
     /// Lets one transaction at a time count events of the organisation or take them out of the counts, until it ends. So each of them finds
     /// what the one before has left, and knows of every event whether it is counted.
     /// </summary>
-    public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.ExecuteAsync(
-        $"select pg_advisory_xact_lock(hashtextextended('agency analytics ' || current_setting('agency.tenant'), 0))", cancel);
+    public static Task LockAsync(UnitOfWork work, CancellationToken cancel) => work.LockAsync("rollups", cancel);
 
     /// <summary>Adds events, sessions and all.</summary>
     public async Task AddAsync(Rollup rollup, CancellationToken cancel)

@@ -8,23 +8,27 @@ public readonly record struct UniqueKey(string Kind, string Resolution, DateTime
 /// <summary>The sketches of who was there in an interval; each coarser one is the union of its finer ones.</summary>
 public sealed class UniqueTable(UnitOfWork work, Sql schema)
 {
+    /// <summary>Sketches that are read and written together: each may be as large as its registers.</summary>
+    private const int AtATime = 200;
+
     public static readonly IReadOnlyList<string> Resolutions = [Interval.Hour, Interval.Day, Interval.Week, Interval.Month, Interval.Year];
 
     /// <summary>Adds members. What changes nothing is not written: a known visitor costs a read.</summary>
     public async Task UniteAsync(Dictionary<UniqueKey, Sketch> added, CancellationToken cancel)
     {
-        if (added.Count == 0)
-            return;
-        foreach (var (key, bytes) in await ReadAsync(added.Keys, cancel))
+        foreach (var some in added.Chunk(AtATime).Select(chunk => chunk.ToDictionary()))
         {
-            var sketch = Sketch.From(bytes);
-            sketch.Unite(added[key]);
-            added[key] = sketch;
-            if (sketch.ToBytes().AsSpan().SequenceEqual(bytes))
-                added.Remove(key);
-        }
+            foreach (var (key, bytes) in await ReadAsync(some.Keys, cancel))
+            {
+                var sketch = Sketch.From(bytes);
+                sketch.Unite(some[key]);
+                some[key] = sketch;
+                if (sketch.ToBytes().AsSpan().SequenceEqual(bytes))
+                    some.Remove(key);
+            }
 
-        await WriteAsync(added, cancel);
+            await WriteAsync(some, cancel);
+        }
     }
 
     /// <summary>How many there were in a range of whole hours.</summary>
@@ -50,27 +54,31 @@ public sealed class UniqueTable(UnitOfWork work, Sql schema)
         Dictionary<(string Kind, DateTime Hour), HashSet<long>> left, Dictionary<(string Kind, DateTime Hour), HashSet<long>> came, CancellationToken cancel)
     {
         var (less, more) = (InAllIntervals(left), InAllIntervals(came));
-        var keys = less.Keys.Union(more.Keys).ToList();
+        // The finer ones before those that may have to be made of them.
+        foreach (var resolution in Resolutions)
+            foreach (var keys in less.Keys.Union(more.Keys).Where(key => key.Resolution == resolution).Chunk(AtATime))
+                await MoveAsync(keys, less, more, cancel);
+    }
+
+    private async Task MoveAsync(UniqueKey[] keys, Dictionary<UniqueKey, HashSet<long>> less, Dictionary<UniqueKey, HashSet<long>> more, CancellationToken cancel)
+    {
         var sketches = (await ReadAsync(keys, cancel)).ToDictionary(known => known.Key, known => Sketch.From(known.Bytes));
-        var lowered = less.Where(l => sketches.ContainsKey(l.Key)).Select(l => (l.Key, Registers: sketches[l.Key].Remove(l.Value))).Where(l => l.Registers.Count > 0).ToList();
+        var lowered = keys.Where(key => less.ContainsKey(key) && sketches.ContainsKey(key))
+            .Select(key => (Key: key, Registers: sketches[key].Remove(less[key]))).Where(l => l.Registers.Count > 0).ToList();
         var others = await OthersAsync(lowered, cancel);
         foreach (var (key, registers) in lowered)
             sketches[key].Lower(registers, others[key]);
-        foreach (var resolution in Resolutions)
+        foreach (var key in keys)
         {
-            foreach (var key in keys.Where(k => k.Resolution == resolution))
-            {
-                var sketch = At(sketches, key);
-                // One of so few has to be what it would be if it had been made of them.
-                if (less.ContainsKey(key) && sketch.MayBeExact())
-                    sketch = sketches[key] = await MadeAsync(key, cancel);
-                foreach (var visitor in more.GetValueOrDefault(key) ?? [])
-                    sketch.Add(visitor);
-            }
-
-            // Before those that may have to be made of them.
-            await WriteAsync(sketches.Where(s => s.Key.Resolution == resolution).ToDictionary(), cancel);
+            var sketch = At(sketches, key);
+            // One of so few has to be what it would be if it had been made of them.
+            if (less.ContainsKey(key) && sketch.MayBeExact())
+                sketch = sketches[key] = await MadeAsync(key, cancel);
+            foreach (var visitor in more.GetValueOrDefault(key) ?? [])
+                sketch.Add(visitor);
         }
+
+        await WriteAsync(sketches, cancel);
     }
 
     private static Dictionary<UniqueKey, HashSet<long>> InAllIntervals(Dictionary<(string Kind, DateTime Hour), HashSet<long>> byHour) => byHour
