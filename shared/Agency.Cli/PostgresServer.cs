@@ -284,7 +284,7 @@ public sealed partial class PostgresServer
         listen_addresses = '127.0.0.1'
         port = {port}
         unix_socket_directories = ''
-        max_connections = 200
+        max_connections = {(_isDurable ? 200 : 1000)}
         shared_buffers = {Mebibytes(memory / 8, 128, 2048)}MB
         effective_cache_size = {Mebibytes(memory / 2, 512, 16384)}MB
         random_page_cost = 1.1

@@ -541,7 +541,8 @@ public sealed class HistoryTests : IAsyncLifetime
               and (select coalesce(max(position), 0) from platform.events where topic = 'agency.analytics')
                 <= all(select coalesce(o.position, 0) from (values ('RollUpEvents'), ('QueueWebhookDeliveries')) as g (name) left join embedded.consumer_offsets o on o.group_name = g.name)
             """),
-        done => done);
+        done => done,
+        TimeSpan.FromMinutes(2));
 
     private async Task<string> UsersAsync()
     {

@@ -21,6 +21,9 @@ internal sealed record Case(Operation Operation, string Name, Func<World, Task<S
     /// <summary>Whatever is answered has no body.</summary>
     public bool IsBodiless { get; init; }
 
+    /// <summary>It takes two requests that must see the same, and what is asked for may change by itself between them. So it has two tries.</summary>
+    public bool ComparesMoments { get; init; }
+
     public override string ToString() => $"{Operation.Name}: {Name}";
 }
 

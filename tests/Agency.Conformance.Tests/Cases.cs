@@ -142,6 +142,7 @@ internal static class Cases
             {
                 // A problem has no body then, and so cannot be held to what one must be.
                 IsBodiless = true,
+                ComparesMoments = true,
                 Also = async (w, sent, answer) => await w.SendAsync(sent with { Method = HttpMethod.Get }) is var get && get.Status != answer.Status ? $"GET answers {get.Status}"
                     : answer.Body.Length > 0 ? "there is a body"
                     : get.MediaType != answer.MediaType || get.Header("ETag") != answer.Header("ETag") ? "the headers differ from those of GET" : null,
@@ -234,7 +235,10 @@ internal static class Cases
             {
                 var valid = await w.ValidAsync(o);
                 return valid with { Headers = [("If-None-Match", header((await w.SendAsync(valid)).Header("ETag") ?? "\"none\""))] };
-            }, matches ? 304 : 200);
+            }, matches ? 304 : 200)
+            {
+                ComparesMoments = matches,
+            };
     }
 
     public static IEnumerable<Case> Bodies(Operation o, World world)

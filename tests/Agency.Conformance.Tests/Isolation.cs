@@ -43,8 +43,10 @@ internal sealed partial class Isolation(World world)
     /// <summary>What is wrong with the answer to who has nothing, or null.</summary>
     public async Task<string?> WrongAsync(Operation operation, Received answer)
     {
-        if (Told(await world.SendAsync(Question(operation, world.Bearer()))) == _empty[operation.Id])
-            world.Say($"{operation.Name} answers everybody alike. If it is to show what an organisation has, add some to {nameof(Arrangements)}.{nameof(Arrangements.Seeds)}, or a leak cannot be seen.");
+        var own = await world.SendAsync(Question(operation, world.Bearer()));
+        // What is told of the moment may be over.
+        if (Told(own) == _empty[operation.Id] && own.MediaType != "text/event-stream")
+            return $"it answers everybody alike, so that a leak could not be seen: add something that it shows to {nameof(Arrangements)}.{nameof(Arrangements.Seeds)}";
         return Told(answer) == _empty[operation.Id] ? null : $"it shows another organisation's: {answer.Text}\n    and not, as when there was nothing: {_empty[operation.Id]}";
     }
 

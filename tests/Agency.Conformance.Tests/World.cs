@@ -314,7 +314,8 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
     private async Task<Dictionary<string, long>> TakeAsync()
     {
         _tables ??= await QueryAsync("""
-            select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1
+            select format('%I.%I', relnamespace::regnamespace, relname) from pg_class
+            where relkind in ('r', 'p') and not relispartition and relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) order by 1
             """);
         var sql = string.Join(" union all ", _tables.Except(Ephemeral).Select(t =>
             $"select '{t}', coalesce(sum(hashtextextended(({Lasting.GetValueOrDefault(t, "t")})::text, 0)), 0)::numeric % 9007199254740881 + count(*) from {t} t"));

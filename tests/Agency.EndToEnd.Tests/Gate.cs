@@ -27,13 +27,13 @@ internal sealed class Gate : IAsyncDisposable
         create or replace function testing.hold() returns trigger language plpgsql as 'begin perform pg_advisory_xact_lock({{Key}}); return null; end';
         create or replace trigger hold_insert after insert on users.users for each row
           when (new.name like 'before commit%') execute function testing.hold();
-        create or replace trigger hold_insert after insert on analytics.message_ids for each row
+        create or replace trigger hold_insert after insert on analytics.events for each row
           when (new.message_id like 'before commit%') execute function testing.hold();
         drop trigger if exists hold_commit on users.users;
         create constraint trigger hold_commit after insert on users.users deferrable initially deferred for each row
           when (new.name like 'at commit%') execute function testing.hold();
-        drop trigger if exists hold_commit on analytics.message_ids;
-        create constraint trigger hold_commit after insert on analytics.message_ids deferrable initially deferred for each row
+        drop trigger if exists hold_commit on analytics.events;
+        create constraint trigger hold_commit after insert on analytics.events deferrable initially deferred for each row
           when (new.message_id like 'at commit%') execute function testing.hold();
         """));
 

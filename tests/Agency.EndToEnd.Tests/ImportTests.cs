@@ -52,7 +52,7 @@ public sealed class ImportTests(Platform platform) : IClassFixture<Platform>, IA
     [Fact]
     public async Task An_import_of_which_host_and_importer_are_killed_again_and_again_ends_as_an_undisturbed_one()
     {
-        var shop = new UntidyShop(2, 8000);
+        var shop = new UntidyShop(2, 20_000);
         var file = shop.WriteTo(platform.Home);
         var token = platform.Token("killed");
         // While users are made; at the first batch of events; in the middle; once more than that has been rolled up.

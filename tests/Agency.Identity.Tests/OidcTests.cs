@@ -200,12 +200,12 @@ public sealed class OidcTests : IAsyncLifetime
     [Fact]
     public async Task No_request_hangs_on_an_issuer_that_never_answers()
     {
-        Configure(options => options with { FetchTimeout = TimeSpan.FromMilliseconds(500) });
+        Configure(options => options with { FetchTimeout = TimeSpan.FromSeconds(3) });
         _server.Delay = TimeSpan.FromMinutes(5);
         await Task.WhenAll(Enumerable.Range(0, 50).Select(_ => Task.Run(() => UnavailableAsync(_server.Token()))))
             .WaitAsync(TimeSpan.FromMinutes(1));
         Assert.Equal(1, _server.Fetches);
-        Assert.Contains(_log.Lines, line => line.Contains("did not answer within 0.5 s", StringComparison.Ordinal));
+        Assert.Contains(_log.Lines, line => line.Contains("did not answer within 3 s", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -236,7 +236,7 @@ public sealed class OidcTests : IAsyncLifetime
     [Fact]
     public async Task Once_one_has_waited_for_an_issuer_that_hangs_nobody_else_does()
     {
-        Configure(options => options with { FetchTimeout = TimeSpan.FromMilliseconds(300) });
+        Configure(options => options with { FetchTimeout = TimeSpan.FromSeconds(2) });
         var token = _server.Token();
         Assert.NotNull(await ValidateAsync(token));
         _server.Delay = TimeSpan.FromMinutes(5);
@@ -441,7 +441,7 @@ public sealed class OidcTests : IAsyncLifetime
     private void Configure(Func<AuthOptions, AuthOptions> change)
     {
         _keys?.Dispose();
-        _options = change(new AuthOptions { Issuer = _server.Address, Audiences = ["api"], FetchTimeout = TimeSpan.FromSeconds(3) });
+        _options = change(new AuthOptions { Issuer = _server.Address, Audiences = ["api"], FetchTimeout = TimeSpan.FromSeconds(30) });
         _keys = new OidcKeys(_options, _clock, _log.CreateLogger<OidcKeys>());
         _validator = new TokenValidator(_options, null, _keys, _clock, _log.CreateLogger<TokenValidator>());
     }

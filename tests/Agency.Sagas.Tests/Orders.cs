@@ -30,9 +30,9 @@ internal static class Orders
 
     public static SagaDefinition<OrderInput> Plain { get; } = PlainWith(Quick);
 
-    public static SagaDefinition<OrderInput> FulfilmentWith(RetryPolicy retry) => Paid("order", retry)
+    public static SagaDefinition<OrderInput> FulfilmentWith(RetryPolicy retry, TimeSpan? settling = null) => Paid("order", retry)
         .WaitFor("shipped", TimeSpan.FromHours(1))
-        .Delay("settle", TimeSpan.FromMilliseconds(800))
+        .Delay("settle", settling ?? TimeSpan.FromMilliseconds(800))
         .Step("close-order", retry: retry);
 
     public static SagaDefinition<OrderInput> PlainWith(RetryPolicy retry) => Paid("plain-order", retry).Step("close-order", retry: retry);

@@ -31,7 +31,8 @@ public sealed class SagaCrashTests : IAsyncLifetime
     [Fact]
     public async Task A_saga_survives_a_kill_at_every_point_of_every_step_with_each_effect_once()
     {
-        var id = await StartAsync(Orders.FulfilmentWith(Orders.Patient), new("a", Crash: true), "forward");
+        var settling = TimeSpan.FromSeconds(3);
+        var id = await StartAsync(Orders.FulfilmentWith(Orders.Patient, settling), new("a", Crash: true), "forward");
 
         // Dies at each point of the first two steps, then waits.
         await RunUntilAsync(id, s => s.WaitingFor == "shipped", deaths: 6);
@@ -39,7 +40,7 @@ public sealed class SagaCrashTests : IAsyncLifetime
 
         // Killed as it stands in the timer, which goes on while nobody runs.
         await RunUntilAsync(id, s => s.Step == "settle", deaths: 0);
-        await Task.Delay(1000);
+        await Task.Delay(settling);
         var saga = await RunUntilAsync(id, s => s.Status == SagaStatus.Completed, deaths: 3);
 
         string[] steps = ["reserve-stock", "charge-payment", "close-order"];
@@ -84,7 +85,7 @@ public sealed class SagaCrashTests : IAsyncLifetime
     /// <summary>Starts hosts, each after the death of the one before, until the condition holds; then kills the last.</summary>
     private async Task<SagaDto> RunUntilAsync(string id, Func<SagaDto, bool> holds, int deaths)
     {
-        var end = DateTime.UtcNow.AddSeconds(120);
+        var end = DateTime.UtcNow.AddMinutes(5);
         for (var died = 0; ; died++)
         {
             using var host = SagaHost.Start(_database, _home.FullName);

@@ -182,7 +182,7 @@ public abstract class SagaEngineContract : IAsyncLifetime
     {
         var patient = Orders.Plain.Step("sleep", retry: new(5, TimeSpan.FromHours(1), TimeSpan.FromHours(1)), timeout: TimeSpan.FromMilliseconds(50));
         var id = await StartAsync(patient);
-        var waiting = await UntilAsync(id, s => s.History.Any(h => h.Kind == SagaEventKind.Failed));
+        var waiting = await UntilAsync(id, s => s.Error is not null);
         Assert.Equal("It took longer than 00:00:00.0500000.", waiting.Error);
         Assert.Equal("sleep", waiting.Step);
         Assert.Equal(1, waiting.Attempt);
