@@ -25,6 +25,60 @@ public sealed class MigratorTests
     }
 
     [Fact]
+    public async Task A_migration_waits_as_long_as_it_takes_for_its_turn_and_in_short_turns_for_its_tables()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await database.RunAsync("delete from platform.migrations where name = '0009_api_key_ends.sql'");
+        await using var other = new NpgsqlConnection(database.Settings.Admin);
+        await other.OpenAsync();
+        await using var held = await other.BeginTransactionAsync();
+        await new NpgsqlCommand("select pg_advisory_lock(x'4147454E4359'::bigint); lock table platform.api_keys in access share mode", other).ExecuteNonQueryAsync();
+
+        var impatient = new NpgsqlConnectionStringBuilder(database.Settings.Admin) { CommandTimeout = 1 }.ConnectionString;
+        var migrating = Migrator.RunAsync(new PostgresSettings(impatient, database.Settings.App, database.Settings.System), [], null, CancellationToken.None);
+        await WaitsAsync("advisory", true);
+        await Task.Delay(TimeSpan.FromSeconds(2));
+        Assert.False(migrating.IsCompleted);
+
+        await new NpgsqlCommand("select pg_advisory_unlock(x'4147454E4359'::bigint)", other).ExecuteNonQueryAsync();
+        await WaitsAsync("relation", true);
+        // Who comes after it waits no longer than it does.
+        await WaitsAsync("relation", false);
+        Assert.False(migrating.IsCompleted);
+        await held.RollbackAsync();
+        Assert.Equal(1, await migrating);
+
+        Task WaitsAsync(string what, bool expected) => HttpTesting.EventuallyAsync(
+            () => database.ScalarAsync<bool>($"select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and wait_event = '{what}')"),
+            waits => waits == expected);
+    }
+
+    [Fact]
+    public async Task Keys_that_keys_have_made_before_they_were_bound_end_with_their_makers()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await database.RunAsync("""
+            delete from platform.migrations where name = '0009_api_key_ends.sql';
+            insert into platform.api_keys (id, tenant_id, name, prefix, secret_hash, scopes, created_by, made_by, expires_at)
+            select id, 'acme', name, name, sha256(name::bytea), '{}', created_by, made_by::uuid, expires_at::timestamptz from (values
+              (gen_random_uuid(), 'by a user', 'me', null, null),
+              ('00000000-0000-0000-0000-000000000001', 'ends', 'me', null, '2100-01-01Z'),
+              ('00000000-0000-0000-0000-000000000002', 'made by it', 'api-key:00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001', null),
+              (gen_random_uuid(), 'made by that', 'api-key:00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000002', '2101-01-01Z'),
+              (gen_random_uuid(), 'ends before', 'api-key:00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001', '2099-01-01Z'),
+              (gen_random_uuid(), 'of a key that is gone', 'api-key:00000000-0000-0000-0000-000000000009', null, null)
+            ) as k (id, name, created_by, made_by, expires_at)
+            """);
+        Assert.Equal(1, await Migrator.RunAsync(database.Settings, [], null, CancellationToken.None));
+        Assert.Equal(
+            ["by a user: never", "ends: 2100", "ends before: 2099", "made by it: 2100", "made by that: 2100", "of a key that is gone: now"],
+            await database.QueryAsync<string>("""
+                select name || ': ' || case when expires_at <= now() then 'now' else coalesce(to_char(expires_at at time zone 'UTC', 'YYYY'), 'never') end
+                from platform.api_keys order by name collate "C"
+                """));
+    }
+
+    [Fact]
     public async Task A_server_that_is_not_there_gets_a_sentence()
     {
         var refused = await Assert.ThrowsAsync<MigrationException>(() => Migrator.RunAsync(
