@@ -13,7 +13,7 @@ namespace Agency.Platform;
 /// <param name="MaxQuestions">Different questions of one organisation, as each is computed on its own.</param>
 public sealed record BroadcastOptions(int MaxListeners, int MaxOfOrganisation, int MaxQuestions)
 {
-    public static BroadcastOptions Default { get; } = new(1024, 128, 8);
+    public static BroadcastOptions Default { get; } = new(1024, 128, 16);
 }
 
 /// <summary>

@@ -6,6 +6,8 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Agency.Platform;
 using Agency.Testing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Npgsql;
 using Xunit.Abstractions;
 using Xunit.Sdk;
@@ -105,7 +107,9 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
 
     public async Task InitializeAsync()
     {
-        Host = await TestHost.StartAsync(Apps, settings: Settings.ForTests);
+        // Cases ask more different questions at once than an organisation would.
+        Host = await TestHost.StartAsync(
+            Apps, configure: builder => builder.Services.Replace(ServiceDescriptor.Singleton(BroadcastOptions.Default with { MaxQuestions = 1024 })), settings: Settings.ForTests);
         _client = NewClient(Host.Address);
         _admin = NpgsqlDataSource.Create(Host.Database.Settings.Admin);
         using var answer = await _client.GetAsync("/openapi.json");
@@ -376,7 +380,8 @@ public sealed class World(IMessageSink sink) : IAsyncLifetime
     {
         // One that is being made may be what there is no room for.
         var kept = _things.Values.Where(t => t.IsCompletedSuccessfully).Select(t => t.Result).ToList();
-        var list = (await SendAsync(new(HttpMethod.Get, post.Template) { Authorization = Bearer() })).Json as JsonArray ?? [];
+        var answer = await SendAsync(new(HttpMethod.Get, post.Template) { Authorization = Bearer() });
+        var list = answer.MediaType == "application/json" && answer.Json is JsonArray items ? items : [];
         foreach (var path in list.Select(item => $"{post.Template}/{item!["id"]}").Where(path => !kept.Any(k => k.StartsWith(path, StringComparison.Ordinal))))
             await SendAsync(new(HttpMethod.Delete, path) { Authorization = Bearer(), Headers = [("If-Match", "*")] });
     }

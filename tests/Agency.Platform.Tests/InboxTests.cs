@@ -144,7 +144,7 @@ public sealed class InboxTests : IAsyncLifetime
         Task HandleAsync(UnitOfWork work, IReadOnlyList<CloudEvent> events)
         {
             handled.Enqueue(events[0].Tenant);
-            return isAway && events[0].Tenant == "acme" ? throw new NpgsqlException("away", new TimeoutException()) : Task.CompletedTask;
+            return isAway && events[0].Tenant == "acme" ? throw new NpgsqlException("away", new IOException()) : Task.CompletedTask;
         }
 
         var records = await _host.LogAsync();
@@ -153,6 +153,14 @@ public sealed class InboxTests : IAsyncLifetime
         await DeliverAsync(records, HandleAsync);
         Assert.Equal(["acme", "acme", "globex"], handled.Order());
         Assert.Empty(await ParkedAsync("Slow"));
+    }
+
+    [Fact]
+    public async Task What_takes_the_database_too_long_is_parked_as_it_would_hold_up_the_group_for_ever()
+    {
+        await Counters.BumpAsync(_host.Services, "one");
+        await DeliverAsync(await _host.LogAsync(), (_, _) => throw new NpgsqlException("Exception while reading from stream", new TimeoutException()));
+        Assert.StartsWith("one retrying 1 ", Assert.Single(await ParkedAsync("Slow")), StringComparison.Ordinal);
     }
 
     private async Task DeliverAsync(List<KafkaRecord> records, Func<UnitOfWork, IReadOnlyList<CloudEvent>, Task> handle)

@@ -94,8 +94,7 @@ public sealed class GetRetentionAnalytics(UnitOfWork work)
         if (query is { Event: null, Scan.Filter: null })
             return ($"not exists (select from analytics.sessions s where s.visitor = b.visitor and s.start < {earlier.To})", 0);
         var counts = await work.CountsByNameAsync(earlier, among?.ToArray(), cancel);
-        var events = counts.Sum(c => c.Events);
-        if (events > EventCounts.MaxScan)
+        if (counts.Sum(c => c.Events) is var events && events > EventCounts.MaxScan)
             throw QueryParameters.Wrong("cohort", $"There are more than {EventCounts.MaxScan} such events before the range. Take cohort=first-in-range.");
         return ($"not exists (select from {query.Scan.Events([.. counts.Select(c => c.Name)], earlier)} and e.visitor = b.visitor)", events);
     }
