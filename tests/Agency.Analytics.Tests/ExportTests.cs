@@ -204,6 +204,8 @@ public sealed class ExportTests : IAsyncLifetime
             "start,visitors,returned.0,returned.1,rates.0,rates.1\r\n2011-03-07T00:00:00+00:00,1,1,0,1,0\r\n2011-03-08T00:00:00+00:00,1,0,,0,\r\n",
             await _client.GetStringAsync(new Uri("/analytics/retention?interval=day&periods=2&to=2011-03-09&format=csv", UriKind.Relative)));
         Assert.Equal("value,visitors,returned.0,rates.0\r\n,2,1,0.5\r\n", await _client.GetStringAsync(new Uri("/analytics/retention?interval=month&to=2011-04-01&periods=1&breakdown=x&format=csv", UriKind.Relative)));
+        foreach (var path in new[] { Paths + "&breakdown=x", "/analytics/funnels?steps=a,b&breakdown=x", "/analytics/retention?to=2001-01-01&breakdown=x" })
+            Assert.StartsWith("value,", await _client.GetStringAsync(new Uri(path + "&format=csv", UriKind.Relative)), StringComparison.Ordinal);
         // The header stands also where there is nothing.
         Assert.Equal("start,gross,refunds,net,orders,lines,cancelledLines,units,averageOrder,customers,perCustomer\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?format=csv", UriKind.Relative)));
         Assert.Equal("key,gross,refunds,net,orders,lines,cancelledLines,units,averageOrder,customers,perCustomer\r\n", await _client.GetStringAsync(new Uri("/analytics/revenue?by=country&format=csv", UriKind.Relative)));

@@ -44,7 +44,7 @@ public sealed class GetFunnelAnalytics(UnitOfWork work)
             : new(
                 query.Span.From, query.Span.To, query.Window, new FunnelTally(steps.Length).Of(steps), query.Scan.Breakdown is null ? null : [],
                 query.Interval, query.Interval is null ? null : []);
-        return query.As.Answer(http, answer, AnalyticsJson.Default.FunnelDto, query.Scan.Breakdown is null ? "steps" : "breakdown");
+        return query.As.Answer(http, answer, AnalyticsJson.Default.FunnelDto, "steps");
     }
 
     /// <exception cref="ProblemException">400 on <c>window</c>.</exception>

@@ -56,7 +56,7 @@ public sealed class GetPathAnalytics(UnitOfWork work)
                 query.Interval,
                 query.Interval is null ? null : range is not { } r ? []
                     : [.. r.Starts(query.Interval).Select(start => points.GetValueOrDefault(start).Path is { } p ? new PathPoint(start, p.Sessions, p.Visitors) : new(start, 0, 0))]),
-            AnalyticsJson.Default.PathsDto, query.Scan.Breakdown is null ? "paths" : "breakdown");
+            AnalyticsJson.Default.PathsDto, "paths");
     }
 
     private static PathShare Paths(IEnumerable<PathRow> rows) => rows.ToList() is [var whole, .. var longer]

@@ -49,7 +49,7 @@ public sealed class GetRetentionAnalytics(UnitOfWork work)
             .Select(g => Retention.Totals(CohortsOf(g), query.Periods) is var t ? new RetentionShare(g.Key.Value, t.Visitors, t.Returned, t.Rates) : null!).ToList();
         return query.As.Answer(
             http, new(query.Interval, range.From, range.To, Retention.Totals(cohorts, query.Periods), cohorts, breakdown),
-            AnalyticsJson.Default.RetentionDto, breakdown is null ? "cohorts" : "breakdown");
+            AnalyticsJson.Default.RetentionDto, "cohorts");
 
         IReadOnlyList<RetentionCohort> CohortsOf(IEnumerable<RetentionRow> of) =>
             Retention.Cohorts(of, range, query.Interval, query.Periods, range.To < DateTime.UtcNow ? range.To : DateTime.UtcNow);

@@ -55,7 +55,7 @@ public sealed class GetRevenueAnalytics(UnitOfWork work, ReadCache cache, Caller
     }
 
     private static Answer Ok(HttpRequest http, RevenueAnalyticsQuery query, RevenueDto revenue) =>
-        query.As.Answer(http, revenue, AnalyticsJson.Default.RevenueDto, query.Property() is null ? "series" : "breakdown");
+        query.As.Answer(http, revenue, AnalyticsJson.Default.RevenueDto, "series");
 
     /// <summary>The currency asked for, or the only one; and the first and last hours in which it has lines.</summary>
     /// <exception cref="ProblemException">400: there are several and none was asked for. Sums of different money would be wrong.</exception>

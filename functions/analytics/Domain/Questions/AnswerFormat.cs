@@ -20,20 +20,24 @@ public sealed record AnswerFormat(
     /// <summary>One JSON text in each line.</summary>
     public const string Ndjson = "application/x-ndjson";
 
+    private const string Breakdown = "breakdown";
+
     public static AnswerFormat Of(QueryParameters parameters) => new(
         parameters.OneOf("format", "json", "json", "ndjson", "csv"),
         parameters.OneOf("rows", "", "series", "breakdown", "totals") is { Length: > 0 } rows ? rows : null);
 
     /// <summary>A 200 in this format. Its operation says <c>OtherMediaTypes = [AnswerFormat.Ndjson, Csv.MediaType]</c>.</summary>
-    /// <param name="rows">The array in the answer that is its rows, by its name in JSON, unless others are asked for.</param>
+    /// <param name="rows">The array in the answer that the question is about, by its name in JSON.</param>
     /// <exception cref="ProblemException">400 on <c>rows</c>: the answer has none of these.</exception>
     public Answer Answer<T>(HttpRequest http, T answer, JsonTypeInfo<T> json, string rows)
     {
         if (Format == "json")
             return Platform.Answer.Ok(answer, json);
         var whole = JsonSerializer.SerializeToElement(answer, json);
-        // The breakdown of events is their top values.
-        var part = Rows is null ? rows : Rows == "breakdown" && json.Properties.Any(p => p.Name == "top") ? "top" : Rows;
+        // An answer has a breakdown when one was asked for. That of events is their top values.
+        var part = Rows ?? (whole.TryGetProperty(Breakdown, out _) ? Breakdown : rows);
+        if (part == Breakdown && json.Properties.Any(p => p.Name == "top"))
+            part = "top";
         if (!whole.TryGetProperty(part, out var chosen))
             throw QueryParameters.Wrong("rows", $"This answer has no {Rows}. A series needs interval, and a breakdown breakdown.");
         var type = json.Options.GetTypeInfo(json.Properties.Single(p => p.Name == part).PropertyType);
