@@ -28,8 +28,9 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
             return Ok(http, query, await UserScan.RunAsync(work, range, interval, query.Scan, query.Limit, cancel));
 
         // The whole range, and its first and last intervals where it has but a part of them, are united from finer ones.
-        var united = range.Starts(interval).Select(start => range.Part(interval, start)).Where(part => !part.IsWhole(interval)).Append(range).Distinct().ToList();
-        var parts = united.SelectMany(r => r.CoverByUniques()).Distinct().ToList();
+        var united = range.Starts(interval).Select(start => range.Part(interval, start)).Where(part => !part.IsWhole(interval)).Append(range).Distinct()
+            .ToDictionary(part => part, part => part.CoverByUniques());
+        var parts = united.Values.SelectMany(cover => cover).Distinct().ToList();
         var kept = new KeptSketches(cache, caller, [UniqueKinds.User, UniqueKinds.Anonymous], parts);
         // One statement, so that all counts are of one moment.
         var rows = await work.QueryAsync(
@@ -66,9 +67,8 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
 
         long Members(TimeRange of, string kind)
         {
-            if (!united.Contains(of))
+            if (!united.TryGetValue(of, out var cover))
                 return sums.GetValueOrDefault(new(kind, interval, of.From)).Events;
-            var cover = of.CoverByUniques();
             return Sketch.CountUnion(
             [
                 .. sketches.Where(s => s.Key.Kind == kind && cover.Any(part => part.Resolution == s.Key.Resolution && s.Key.Start >= part.From && s.Key.Start < part.To))
@@ -78,5 +78,5 @@ public sealed class GetUserAnalytics(UnitOfWork work, ReadCache cache, Caller ca
     }
 
     private static Answer Ok(HttpRequest http, UserAnalyticsQuery query, AnalyticsDto analytics) =>
-        query.As.Answer(http, analytics, AnalyticsJson.Default.AnalyticsDto, query.Scan.Breakdown is null ? "series" : "breakdown");
+        query.As.Answer(http, analytics, AnalyticsJson.Default.AnalyticsDto, "series");
 }

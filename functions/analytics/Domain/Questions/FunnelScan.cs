@@ -32,8 +32,7 @@ public static class FunnelScan
         var read = range with { To = range.To + window.Length + TimeSpan.FromMicroseconds(1) };
         var names = query.Among([.. steps.Select(s => s.Event).Distinct()])!;
         using var scan = await work.ToScanAsync(new(range.From, Interval.Ceiling(Interval.Hour, read.To)), names, cancel);
-        var slices = await ReadAsync(work, steps, names, read, scan.Counts, query, cancel);
-        var values = slices.SelectMany(s => s.Values ?? []).OfType<string>().Distinct().Order(StringComparer.Ordinal).ToArray();
+        var (slices, values) = await ReadAsync(work, steps, names, read, scan.Counts, query, cancel);
         var (events, ends) = Spread(slices, values);
         var funnel = new Funnel(steps.Length, Microseconds(range.From), Microseconds(range.To), window.Length.Ticks / TimeSpan.TicksPerMicrosecond);
         var tally = Count(funnel, steps.Length, events, ends, query.Breakdown is not null);
@@ -63,8 +62,8 @@ public static class FunnelScan
         int Of(long time) => Array.BinarySearch(microseconds, time) is var place && place >= 0 ? place : ~place - 1;
     }
 
-    /// <returns>The events that steps can be done with.</returns>
-    private static async Task<Slice[]> ReadAsync(
+    /// <returns>The events that steps can be done with, and the different values of the breakdown in order.</returns>
+    private static async Task<(Slice[] Slices, string[] Values)> ReadAsync(
         UnitOfWork work, FunnelStepQuery[] steps, IReadOnlyList<string> names, TimeRange range, IReadOnlyDictionary<string, long> counts, ScanQuery query, CancellationToken cancel)
     {
         // One row, with its events' bytes one after the other: a row for each event, or arrays, take several times as long to read. All
@@ -93,7 +92,7 @@ public static class FunnelScan
             var (name, part) = parts[i];
             slices[i] = await work.QueryFirstAsync(Row(name, part), row => Slice.Of(PlainSteps(steps, name), HasFilters(steps, name), row, different), stop) ?? Slice.Empty;
         });
-        return slices;
+        return (slices, [.. different.Keys.Order(StringComparer.Ordinal)]);
     }
 
     /// <summary>A bit for each step that any event of this name can do.</summary>

@@ -267,8 +267,8 @@ public sealed class Sketch
             counts[(3 * RankSlots) + registers[i + 3]]++;
         }
 
-        var ranks = new int[MaxRank + 1];
-        for (var rank = 0; rank <= MaxRank; rank++)
+        var ranks = new int[RankSlots];
+        for (var rank = 0; rank < RankSlots; rank++)
             ranks[rank] = counts[rank] + counts[RankSlots + rank] + counts[(2 * RankSlots) + rank] + counts[(3 * RankSlots) + rank];
         return ranks;
     }
