@@ -11,8 +11,8 @@ public sealed class Caller
 
     public IReadOnlySet<string> Scopes { get; private set; } = new HashSet<string>();
 
-    /// <summary>True for who has come with a token or a key, false for work that no such request started.</summary>
-    public bool IsClient { get; private set; }
+    /// <summary>True for who has come with a token or a key that allows something; work that no such request started needs no scopes.</summary>
+    public bool IsClient => Scopes.Count > 0;
 
     /// <summary>For work that no request started.</summary>
     public static Caller Of(string tenant, string subject)
@@ -27,7 +27,6 @@ public sealed class Caller
         Tenant = tenant;
         Subject = subject;
         Scopes = scopes ?? new HashSet<string>();
-        IsClient = scopes is not null;
     }
 }
 

@@ -260,7 +260,7 @@ public static class UnitOfWorkScopes
     public static async Task<T> RunAsync<T>(this IServiceScopeFactory scopes, Caller caller, Func<UnitOfWork, Task<T>> run)
     {
         await using var scope = scopes.CreateAsyncScope();
-        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject, caller.IsClient ? caller.Scopes : null);
+        scope.ServiceProvider.GetRequiredService<Caller>().Become(caller.Tenant, caller.Subject, caller.Scopes);
         return await run(scope.ServiceProvider.GetRequiredService<UnitOfWork>());
     }
 
